@@ -1,0 +1,153 @@
+"""Is A faster than B? Paired log-ratios, a Student interval over the pairs, four verdicts.
+
+For pair i the effect is r_i = ln(candidate_i / rival_i), signed so that negative is better. The interval is the 95 %
+Student interval of the mean over the pairs, which were fixed beforehand (3 screen, 10 confirm, 20 promote): with
+independent pairs it holds its level at these counts, and nobody peeks.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from warpsmith.model.campaign import Campaign
+from warpsmith.model.evaluation import Evaluation, Metric
+from warpsmith.model.task import Direction
+
+SMALLEST_MARGIN = 0.005
+"""A gain must clear max(noise floor, 0.5 %): smaller effects are within what layout and alignment move."""
+
+_T95 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+    2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+"""Two-sided 95 % quantiles of Student's t for 1..30 degrees of freedom (any standard table)."""
+
+
+class Verdict(StrEnum):
+    """The four answers."""
+
+    faster = "faster"
+    slower = "slower"
+    same = "same"
+    ambiguous = "ambiguous"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A mean log-ratio with its 95 % interval; negative is better. Without spread known the interval is infinite."""
+
+    log: float
+    low: float
+    high: float
+    pairs: int
+
+    @property
+    def speedup(self) -> float:
+        """rival / candidate: 1.25 means that the candidate needs 1 / 1.25 of the rival's time."""
+        return math.exp(-self.log)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the speed-up, low end first."""
+        return _exp(-self.high), _exp(-self.low)
+
+
+def _exp(x: float) -> float:
+    return math.inf if x > 700 else math.exp(x)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The answer for one evaluation, overall and per workload."""
+
+    verdict: Verdict
+    overall: Effect
+    workloads: dict[str, Effect]
+    margin: float
+    regressed: tuple[str, ...]
+    """Workloads whose interval lies wholly on the worse side of the margin."""
+    broken: tuple[str, ...]
+    """Guardrails that the candidate breaks, as ``workload/metric``."""
+
+
+def t95(degrees: int) -> float:
+    """Two-sided 95 % quantile of Student's t; beyond 30 degrees by the Cornish-Fisher expansion (error < 1e-3)."""
+    if degrees < 1:
+        return math.inf
+    if degrees <= len(_T95):
+        return _T95[degrees - 1]
+    z = 1.959964
+    return z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
+
+
+def effect(logs: Sequence[float]) -> Effect:
+    """Mean and 95 % interval of some log-ratios. Raises ValueError for none."""
+    mean = statistics.fmean(logs)
+    if len(logs) < 2:
+        return Effect(mean, -math.inf, math.inf, len(logs))
+    half = t95(len(logs) - 1) * statistics.stdev(logs) / math.sqrt(len(logs))
+    return Effect(mean, mean - half, mean + half, len(logs))
+
+
+def logs(metric: Metric) -> tuple[float, ...]:
+    """The paired log-ratios of a metric, signed so that negative is better."""
+    sign = 1.0 if metric.direction is Direction.minimize else -1.0
+    return tuple(sign * math.log(c / r) for c, r in zip(metric.candidate, metric.rival, strict=True))
+
+
+def margin(noise_floor: float) -> float:
+    """The least log-effect that counts: max(noise floor, 0.5 %)."""
+    return math.log1p(max(noise_floor, SMALLEST_MARGIN))
+
+
+def compare(evaluation: Evaluation, campaign: Campaign) -> Comparison | None:
+    """The verdict of an evaluation under a campaign's objective; None where nothing was measured (not passed)."""
+    if not evaluation.passed:
+        return None
+    per_workload: dict[str, tuple[float, ...]] = {}
+    broken: list[str] = []
+    for result in evaluation.workloads:
+        metric = result.metric(campaign.objective.metric)
+        if metric is not None:
+            per_workload[result.workload] = logs(metric)
+        for guard in campaign.guardrails:
+            guarded = result.metric(guard.metric)
+            if guarded is not None and effect(logs(guarded)).log > math.log1p(guard.limit):
+                broken.append(f"{result.workload}/{guard.metric}")
+    if not per_workload:
+        return None
+    least = margin(campaign.noise_floor)
+    effects = {name: effect(values) for name, values in per_workload.items()}
+    overall = effect(weighted(per_workload, campaign.weights))
+    regressed = tuple(name for name, e in effects.items() if e.low > least)
+    return Comparison(_verdict(overall, least, regressed or tuple(broken)), overall, effects, least, regressed, tuple(broken))
+
+
+def _verdict(overall: Effect, least: float, against: Iterable[str]) -> Verdict:
+    if overall.low > least:
+        return Verdict.slower
+    if overall.high < -least:
+        return Verdict.ambiguous if tuple(against) else Verdict.faster
+    if overall.low > -least and overall.high < least:
+        return Verdict.same
+    return Verdict.ambiguous
+
+
+def weighted(values: Mapping[str, Sequence[float]], weights: Mapping[str, float]) -> tuple[float, ...]:
+    """Per pair, the weighted mean over the workloads (weights are normalised over those present)."""
+    total = sum(weights.get(name, 1.0) for name in values)
+    pairs = min(len(v) for v in values.values())
+    return tuple(sum(weights.get(n, 1.0) * v[i] for n, v in values.items()) / total for i in range(pairs))
+
+
+def noise_floor(comparisons: Sequence[Effect]) -> float:
+    """The floor of a device from A/A comparisons: the largest share by which identical candidates came out apart.
+
+    What the intervals do not cover: effects that stay the same over all pairs of one comparison.
+    """
+    return max((math.expm1(abs(e.log)) for e in comparisons), default=0.0)

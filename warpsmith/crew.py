@@ -1,0 +1,154 @@
+"""The crew of one machine: proposals on one thread, measurements on another, outcomes through one queue.
+
+Stands beside the campaign, above ``execute`` and ``propose``, which know nothing of each other.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from warpsmith.errors import WarpsmithError
+from warpsmith.execute.local import LocalExecutor
+from warpsmith.model.base import digest
+from warpsmith.model.campaign import Finished, Submitted
+from warpsmith.model.candidate import Candidate
+from warpsmith.model.step import Explain, Fault, Measure, Outcome, Proposal, Propose, Request, Result, Step, step_key
+from warpsmith.propose import Proposer
+from warpsmith.store.blobs import Blobs
+from warpsmith.store.history import History
+
+
+class Explainer(Protocol):
+    """Profiles one candidate; profilers implement it."""
+
+    def __call__(self, step: Explain, history: History) -> Outcome:
+        """The profile, or a fault."""
+
+
+RequestFor = Callable[[Measure, Candidate, Candidate], Request]
+"""Completes a measurement with the task, the target and the settings of this campaign."""
+
+
+class LocalCrew:
+    """One device, one proposer. ``inbox`` is the folder where submissions land."""
+
+    def __init__(
+        self, executor: LocalExecutor, proposer: Proposer, request_for: RequestFor, blobs: Blobs, task: Path, inbox: Path
+    ) -> None:
+        self.executor = executor
+        self.proposer = proposer
+        self.request_for = request_for
+        self.blobs = blobs
+        self.task = task
+        self.inbox = inbox
+        self._measuring = ThreadPoolExecutor(1, "measure")
+        self._asking = ThreadPoolExecutor(1, "propose")
+        self._done: Queue[Future[Finished]] = Queue()
+        self._busy = 0
+        self._kept: list[str] = []
+        """Steps whose folders can go once their outcome is in the ledger."""
+        self._taken: list[Path] = []
+        """Submissions whose files can go once their event is in the ledger."""
+
+    @property
+    def free(self) -> int:
+        """1 while no measurement is under way."""
+        return 1 - self._busy
+
+    def submit(self, step: Step, history: History) -> None:
+        """Begin ``step`` on its thread."""
+        if isinstance(step, Propose):
+            future = self._asking.submit(self._propose, step, history)
+        elif isinstance(step, Measure):
+            self._busy += 1
+            future = self._measuring.submit(self._measure, step, history)
+        else:
+            raise WarpsmithError(f"this crew has nobody for the step {step.kind!r}.")
+        future.add_done_callback(self._done.put)
+
+    def next(self) -> Finished:
+        """The next outcome. Raises what a thread raised: that is our own bug, never a candidate's doing."""
+        for key in self._kept:
+            self.executor.forget(key)  # its event has been appended since
+        self._kept = []
+        while True:
+            try:
+                finished = self._done.get(timeout=0.2).result()
+            except Empty:
+                continue  # a wait without time-out could not be interrupted
+            if isinstance(finished.step, Measure):
+                self._busy -= 1
+            return finished
+
+    def arrived(self) -> list[Submitted]:
+        """The submissions in the inbox. Each file stays until the next call, when its event is in the ledger.
+
+        One that cannot be read is put aside, with its reason, as ``*.refused``.
+        """
+        for path in self._taken:
+            path.unlink(missing_ok=True)
+        self._taken = []
+        submissions = []
+        for path in sorted(self.inbox.glob("*.json")):
+            try:
+                submissions.append(Submitted.model_validate_json(path.read_bytes()))
+            except ValidationError as error:
+                path.with_suffix(".refused").write_text(f"{error}\n")
+            self._taken.append(path)
+        return submissions
+
+    def close(self) -> None:
+        """End the session and the threads; running steps are lost, and asked for again by the next process."""
+        self.executor.close()
+        self._measuring.shutdown(wait=True, cancel_futures=True)
+        self._asking.shutdown(wait=False, cancel_futures=True)
+
+    def _propose(self, step: Propose, history: History) -> Finished:
+        began = time.monotonic()
+        outcome: Proposal | Fault
+        try:
+            outcome = self.proposer.propose(step, history)
+        except WarpsmithError as error:
+            outcome = Fault(what="the proposer failed", detail=str(error))
+        return Finished(step=step, outcome=outcome, seconds=time.monotonic() - began, at=time.time())
+
+    def _measure(self, step: Measure, history: History) -> Finished:
+        began = time.monotonic()
+        request = self.request_for(step, history.candidates[step.candidate], history.candidates[step.rival])
+
+        def prepare(folder: Path) -> None:
+            write_step(folder, request, self.task, self.blobs)
+
+        key = measurement_key(request)
+        answer = self.executor.run(key, step.attempt, prepare)
+        if isinstance(answer, Result):
+            self._kept.append(key)
+        outcome: Outcome = answer.outcome if isinstance(answer, Result) else answer
+        seconds = answer.seconds if isinstance(answer, Result) else time.monotonic() - began
+        return Finished(step=step, outcome=outcome, seconds=seconds, at=time.time())
+
+
+def measurement_key(request: Request) -> str:
+    """What makes two measurements the same one: the step, the task, the target, and what the judge was told."""
+    return digest([step_key(request.step), request.task_digest, request.target.key, request.cold, request.configuration])
+
+
+def write_step(folder: Path, request: Request, task: Path, blobs: Blobs) -> None:
+    """Make a step's folder whole: ``request.json`` last, with the task's oracle and both candidates beside it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "task").mkdir(parents=True)
+    reference = getattr(request.task, "reference", None)
+    if reference is not None:
+        shutil.copy2(task / reference, folder / "task" / reference)
+    blobs.unpack(request.candidate, folder / "candidate")
+    blobs.unpack(request.rival, folder / "rival")
+    (folder / "request.json").write_text(json.dumps(request.model_dump(mode="json"), indent=1))

@@ -1,0 +1,164 @@
+"""Steps on this machine: a warm session in a process group of its own, one lock per device, kill as a whole.
+
+A session is a child that reads step folders from its standard input, a line each, and answers each with one line once
+``result.json`` is there. Whatever else happens (it dies, it is killed, it stays silent too long) is a fault of the step, and
+the next step gets a new session. The judge stays warm because importing a GPU framework takes seconds; a candidate never
+shares its process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from warpsmith.model.base import digest
+from warpsmith.model.step import Fault, Result
+
+LOG_TAIL = 2000
+"""Characters of the session's log that a fault carries."""
+
+
+class Session:
+    """One child process that carries steps out, started on first use."""
+
+    def __init__(self, argv: Sequence[str], log: Path, environment: dict[str, str] | None = None) -> None:
+        self.argv = tuple(argv)
+        self.log = log
+        self.environment = environment
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def run(self, folder: Path, timeout_s: float) -> Result | Fault:
+        """Carry out the step in ``folder``; a fault where the session did not leave a result in time."""
+        try:
+            child = self._start()
+            assert child.stdin is not None
+            child.stdin.write(f"{folder}\n".encode())
+            child.stdin.flush()
+        except OSError as error:
+            self.close()
+            return Fault(what="the judge could not be started", detail=str(error))
+        answer = self._answer(child, time.monotonic() + timeout_s)
+        result = read_result(folder)
+        if result is not None:
+            return result
+        status = child.poll()
+        self.close()
+        if answer is None:
+            return Fault(what=f"the step took longer than {timeout_s:g} s", detail=self._tail())
+        return Fault(what="the judge died" if status is None else f"the judge died ({status})", detail=self._tail())
+
+    def close(self) -> None:
+        """End the child and all of its group. Safe to call at any time."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        for stream in (child.stdin, child.stdout):
+            if stream is not None:
+                stream.close()
+        try:
+            os.killpg(child.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        child.wait()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        if self._child is None or self._child.poll() is not None:
+            self.close()
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            with self.log.open("ab") as log:
+                self._child = subprocess.Popen(
+                    self.argv,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env=self.environment,
+                    start_new_session=True,
+                    bufsize=0,
+                )
+        return self._child
+
+    def _answer(self, child: subprocess.Popen[bytes], deadline: float) -> bool | None:
+        """True for a line, False for the end of the stream, None for silence until ``deadline``."""
+        assert child.stdout is not None
+        while (left := deadline - time.monotonic()) > 0:
+            ready, _, _ = select.select([child.stdout], [], [], left)
+            if ready:
+                piece = os.read(child.stdout.fileno(), 4096)
+                if not piece:
+                    return False
+                if b"\n" in piece:
+                    return True
+        return None
+
+    def _tail(self) -> str:
+        try:
+            return self.log.read_bytes()[-LOG_TAIL:].decode(errors="replace").strip()
+        except OSError:
+            return ""
+
+
+def read_result(folder: Path) -> Result | None:
+    """The result in a step's folder; None where there is none that can be read (it is written whole or not at all)."""
+    try:
+        return Result.model_validate_json((folder / "result.json").read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+class LocalExecutor:
+    """Runs steps one after another on one local device."""
+
+    def __init__(self, steps: Path, session: Session, device: str, timeout_s: float) -> None:
+        self.steps = steps
+        self.session = session
+        self.lock = device_lock(device)
+        self.timeout_s = timeout_s
+
+    def run(self, key: str, attempt: int, prepare: Callable[[Path], None]) -> Result | Fault:
+        """The result of step ``key``. One that an earlier attempt left behind is taken as it is, never measured again."""
+        for folder in sorted(self.steps.glob(f"{key[:32]}-*")):
+            if (found := read_result(folder)) is not None:
+                return found
+        folder = self.steps / f"{key[:32]}-{attempt}"
+        folder.mkdir(parents=True, exist_ok=True)
+        prepare(folder)
+        with held(self.lock):
+            return self.session.run(folder, self.timeout_s)
+
+    def forget(self, key: str) -> None:
+        """Remove the folders of a step whose result is in the ledger."""
+        for folder in self.steps.glob(f"{key[:32]}-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """End the session."""
+        self.session.close()
+
+
+def device_lock(device: str) -> Path:
+    """The lock file of a device, shared by every campaign of this user on this machine."""
+    folder = Path(tempfile.gettempdir()) / f"warpsmith-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder / f"device-{digest(device)[:16]}.lock"
+
+
+@contextmanager
+def held(lock: Path) -> Iterator[None]:
+    """Hold ``lock``, waiting for whoever has it; the kernel lets go of it if this process dies."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,85 @@
+"""A judge session: reads step folders from standard input, a line each, and leaves ``result.json`` in each.
+
+Started by an executor, kept warm, ended by closing its standard input or by the death of its parent.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from warpsmith.errors import WarpsmithError
+from warpsmith.judge.failures import WorkerLost
+from warpsmith.judge.kernel import Bench, KernelJudge
+from warpsmith.model.step import Fault, Outcome, Request, Result
+from warpsmith.model.target import Target
+from warpsmith.model.task import KernelTask
+from warpsmith.store.files import write_atomic
+
+PR_SET_PDEATHSIG = 1
+
+
+def make_bench(task: KernelTask, target: Target, scratch: Path, request: Request) -> Bench:
+    """The bench of the task's contract."""
+    if task.contract == "host":
+        from warpsmith.judge.host import HostBench
+
+        cache = Path(request.cache) / "build"
+        return HostBench(task, target, scratch, cache, cold=request.cold, timeout_s=request.timeout_s)
+    from warpsmith.judge.device import DeviceBench
+
+    return DeviceBench(task, target, scratch, cold=request.cold, timeout_s=request.timeout_s)
+
+
+def carry_out(folder: Path) -> Result:
+    """Judge the request in ``folder``; whatever is nobody's verdict becomes a fault."""
+    began = time.monotonic()
+    phases: dict[str, float] = {}
+    outcome: Outcome
+    try:
+        request = Request.model_validate_json((folder / "request.json").read_bytes())
+        if not isinstance(request.task, KernelTask):
+            raise WarpsmithError(f"there is no judge for tasks of the kind {request.task.kind!r} yet.")
+        judge = KernelJudge(request, folder, make_bench)
+        phases = judge.phases
+        outcome = judge.judge()
+    except WorkerLost as lost:
+        outcome = Fault(what="the worker was lost", detail=str(lost))
+    except WarpsmithError as error:
+        outcome = Fault(what="the judge could not judge", detail=str(error))
+    except (OSError, ValidationError) as error:
+        outcome = Fault(what="the step could not be read or set up", detail=str(error))
+    return Result(outcome=outcome, seconds=time.monotonic() - began, phases=phases)
+
+
+def serve() -> None:
+    """Answer steps until standard input ends."""
+    for line in sys.stdin:
+        folder = Path(line.rstrip("\n"))
+        result = carry_out(folder)
+        write_atomic(folder / "result.json", result.model_dump_json())
+        print("done", flush=True)
+
+
+def main() -> None:
+    """Die with the parent, then serve; an unexpected error is printed to the log and ends the session."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        return
+    try:
+        serve()
+    except Exception:  # the edge of this process: the executor turns its end into a fault that carries this log
+        traceback.print_exc()
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,403 @@
+"""The host contract: a candidate in a worker process of its own, over shared memory that the judge owns.
+
+Owns the layout of that memory (guard bands, poison), the clock around a call, the cold cache, and the worker's life.
+Both sides of a pair use the same pages, since where pages lie moves a memory-bound time by more than most gains (up to
+18 % seen between two buffers of one size). That is safe because a worker is stopped whenever it is not its turn:
+it is let go after fresh inputs and poison are in place and the clock runs, and stopped again when it has answered.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from warpsmith.judge.failures import OUTPUT_LIMIT, CandidateFailed, WorkerLost, death
+from warpsmith.judge.numeric import Array, NumpyNumeric
+from warpsmith.model.base import digest_bytes
+from warpsmith.model.candidate import Candidate, SourceFile
+from warpsmith.model.evaluation import Status
+from warpsmith.model.target import Target
+from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
+from warpsmith.toolchains.cache import Built, build
+
+PAGE = 4096
+GUARD = 0x5A
+"""Byte that fills the bands around every tensor."""
+POISON = 0xFF
+"""Byte that fills outputs before a call: NaN in every float format."""
+START_S = 30.0
+"""Longest time for a worker to load a candidate."""
+MEMORY = 8 << 30
+"""Address space of a worker beyond its shared buffers, in bytes."""
+SMALLEST_EVICTION = 64 << 20
+
+
+class Region:
+    """One tensor inside an arena: a guard band, the data from a page boundary, and a guard band up to the next page."""
+
+    def __init__(self, argument: Argument, shape: tuple[int, ...], offset: int) -> None:
+        self.argument = argument
+        self.shape = shape
+        self.count = math.prod(shape)
+        self.bytes = self.count * argument.element.itemsize
+        self.offset = offset + PAGE
+        self.end = (self.offset + self.bytes + PAGE - 1) // PAGE * PAGE + PAGE
+
+
+class Arena:
+    """The shared memory of one side for one workload."""
+
+    def __init__(self, task: KernelTask, workload: Workload, numeric: NumpyNumeric) -> None:
+        self.regions: dict[str, Region] = {}
+        size = 0
+        for argument in task.arguments:
+            if argument.is_tensor:
+                region = Region(argument, argument.extent(workload.axes), size)
+                self.regions[argument.name] = region
+                size = region.end
+        self.size = max(size, PAGE)
+        self.descriptor = os.memfd_create("warpsmith-arena", os.MFD_CLOEXEC)
+        os.ftruncate(self.descriptor, self.size)
+        self.memory = mmap.mmap(self.descriptor, self.size)
+        self.bytes = np.frombuffer(self.memory, np.uint8)
+        self.bytes[:] = GUARD
+        self.views = {
+            name: np.frombuffer(self.memory, numeric.dtype(r.argument.element), r.count, r.offset).reshape(r.shape)
+            for name, r in self.regions.items()
+        }
+
+    def reveal(self, inputs: dict[str, Array]) -> None:
+        """Fresh inputs in, outputs poisoned."""
+        for name, region in self.regions.items():
+            if region.argument.role is Role.input:
+                self.views[name][...] = inputs[name]
+            else:
+                self.bytes[region.offset : region.offset + region.bytes] = POISON
+
+    def check(self, inputs: dict[str, Array], numeric: NumpyNumeric) -> None:
+        """Raise CandidateFailed where a guard band or an input was written."""
+        for name, region in self.regions.items():
+            before = self.bytes[region.offset - PAGE : region.offset]
+            after = self.bytes[region.offset + region.bytes : region.end]
+            if not ((before == GUARD).all() and (after == GUARD).all()):
+                raise CandidateFailed(Status.wrong_values, f"it wrote out of bounds of {name!r} (a guard band changed)")
+            if region.argument.role is Role.input and not numeric.same_bits(self.views[name], inputs[name]):
+                raise CandidateFailed(Status.cheated, f"it changed its input {name!r}")
+
+    def close(self) -> None:
+        """Give the memory back; views must not be used afterwards."""
+        self.views.clear()
+        del self.bytes
+        try:
+            self.memory.close()
+        except BufferError:
+            pass  # a view is still alive somewhere; the mapping goes with it
+        os.close(self.descriptor)
+
+
+class HostBench:
+    """What the host contract needs beside the candidates: pinning and the eviction buffer."""
+
+    def __init__(
+        self, task: KernelTask, target: Target, scratch: Path, cache: Path, *, cold: bool, timeout_s: float
+    ) -> None:
+        self.task = task
+        self.numeric = NumpyNumeric()
+        self.scratch = scratch
+        self.cold = cold
+        self.timeout_s = timeout_s
+        self.cores = os.sched_getaffinity(0)
+        self.core = max(self.cores)
+        self.eviction = np.ones(max(SMALLEST_EVICTION, 2 * target.facts.get("L3_BYTES", 0)) // 8, np.float64)
+        self.target = target
+        self.cache = cache
+        self.arenas = [Arena(task, w, self.numeric) for w in task.workloads]
+        self._count = 0
+        self._copier: Copier | None = None
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """What a reader of the evidence must know."""
+        return (
+            "cache: cold (evicted before every timed call)" if self.cold else "cache: warm",
+            f"pinned to one core ({self.core}); the clock runs in the judge, over two pipes",
+            "sandbox: resource limits and no_new_privs only",
+        )
+
+    def start(self, candidate: Candidate, built: Built, folder: Path) -> HostRunner:
+        """A runner without a worker yet; see :meth:`HostRunner.restart`."""
+        return HostRunner(self, self.task, self.arenas, candidate, built, folder)
+
+    def worker_folder(self) -> Path:
+        """A working folder for one runner's processes."""
+        self._count += 1
+        return self.scratch / f"worker-{self._count}"
+
+    def copy(self, workload: int) -> tuple[float, int, str]:
+        """The faster of a plain and a streaming copy of the workload's traffic, by a trusted worker under the same clock."""
+        if self._copier is None:
+            self._copier = Copier(self)
+        return self._copier.copy(workload)
+
+    def close(self) -> None:
+        """End the copier and give back the memory; runners were closed before."""
+        if self._copier is not None:
+            self._copier.close()
+        for arena in self.arenas:
+            arena.close()
+
+    def evict(self) -> None:
+        """Replace the contents of the caches of the core that the worker shares with the judge right now."""
+        if self.cold:
+            self.eviction += 1.0
+
+
+class HostRunner:
+    """One candidate in a worker, with an arena per workload of ``task``."""
+
+    def __init__(
+        self, bench: HostBench, task: KernelTask, arenas: list[Arena], candidate: Candidate, built: Built, folder: Path
+    ) -> None:
+        self.bench = bench
+        self.task = task
+        self.candidate = candidate
+        self.built = built
+        self.folder = folder
+        self.scratch = bench.worker_folder()
+        self.arenas = arenas
+        self._child: subprocess.Popen[bytes] | None = None
+        self._commands = self._answers = -1
+
+    def restart(self) -> None:
+        """A fresh worker process on the same arenas. Raises CandidateFailed where it cannot load the candidate."""
+        self.stop()
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        commands, self._commands = os.pipe()
+        self._answers, answers = os.pipe()
+        (self.scratch / "config.json").write_text(json.dumps(self._config(commands, answers)))
+        isolation = ("-I", "-S") if self.candidate.toolchain == "c" else ("-I",)
+        with (self.scratch / "printed").open("wb") as printed:
+            self._child = subprocess.Popen(
+                [sys.executable, *isolation, str(Path(__file__).with_name("worker.py")), "config.json"],
+                cwd=self.scratch,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=printed,
+                env=_environment(),
+                pass_fds=(commands, answers, *(a.descriptor for a in self.arenas)),
+                start_new_session=True,
+            )
+        os.close(commands)
+        os.close(answers)
+        self._await(START_S, "while it was loaded")
+        self._freeze("after it was loaded")
+
+    def call(self, workload: int, inputs: dict[str, Array], *, timed: bool) -> float:
+        """One call on fresh inputs; returns the seconds from revealing the inputs to the worker's answer.
+
+        Raises CandidateFailed (also where the outputs' surroundings or the inputs were written) or WorkerLost.
+        """
+        arena = self.arenas[workload]
+        arena.reveal(inputs)
+        seconds = self.clocked(workload, evict=timed)
+        arena.check(inputs, self.bench.numeric)
+        return seconds
+
+    def clocked(self, workload: int, *, evict: bool) -> float:
+        """One call on whatever lies in the arena; seconds. The judge waits on the worker's own core."""
+        os.sched_setaffinity(0, {self.bench.core})
+        try:
+            if evict:
+                self.bench.evict()
+            return self._timed_call(workload)
+        finally:
+            os.sched_setaffinity(0, self.bench.cores)
+
+    def kernels(self) -> dict[str, dict[str, int]]:
+        """Nothing: host code has no kernels."""
+        return {}
+
+    def outputs(self, workload: int) -> dict[str, Array]:
+        """Views of the outputs of the last call."""
+        arena = self.arenas[workload]
+        return {n: arena.views[n] for n, r in arena.regions.items() if r.argument.role is Role.output}
+
+    def stop(self) -> None:
+        """End the worker and its group."""
+        child, self._child = self._child, None
+        if child is not None:
+            kill_group(child)
+            os.close(self._commands)
+            os.close(self._answers)
+
+    def close(self) -> None:
+        """End the worker."""
+        self.stop()
+
+    def _timed_call(self, workload: int) -> float:
+        assert self._child is not None
+        during = f"during workload {self.task.workloads[workload].name!r}"
+        began = time.perf_counter_ns()
+        try:
+            os.killpg(self._child.pid, signal.SIGCONT)
+            os.write(self._commands, bytes([workload]))
+        except (BrokenPipeError, ProcessLookupError):
+            raise self._death("between calls") from None
+        self._await(self.bench.timeout_s, during)
+        seconds = (time.perf_counter_ns() - began) / 1e9
+        self._freeze(during)
+        return seconds
+
+    def _freeze(self, during: str) -> None:
+        """Stop the worker and its group, and wait until it stands still."""
+        assert self._child is not None
+        os.killpg(self._child.pid, signal.SIGSTOP)
+        state = os.waitid(os.P_PID, self._child.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        if state is not None and state.si_code != os.CLD_STOPPED:
+            raise self._death(during)
+
+    def _await(self, timeout_s: float, during: str) -> None:
+        ready, _, _ = select.select([self._answers], [], [], timeout_s)
+        if not ready:
+            self.stop()
+            raise CandidateFailed(Status.timed_out, f"no answer within {timeout_s:g} s {during}")
+        if not os.read(self._answers, 1):
+            raise self._death(during)
+
+    def _death(self, during: str) -> Exception:
+        assert self._child is not None
+        child = self._child
+        try:
+            status = child.wait(5.0)
+        except subprocess.TimeoutExpired:
+            status = 0
+        self.stop()
+        error = death(status, during)
+        if isinstance(error, CandidateFailed) and (said := self._printed()):
+            error = CandidateFailed(error.status, f"{error.detail}; it printed: {said}")
+        return error
+
+    def _printed(self) -> str:
+        try:
+            with (self.scratch / "printed").open("rb") as printed:
+                return printed.read(OUTPUT_LIMIT)[-300:].decode(errors="replace").strip()
+        except OSError:
+            return ""
+
+    def _config(self, commands: int, answers: int) -> dict[str, Any]:
+        task, total = self.task, sum(a.size for a in self.arenas)
+        return {
+            "parent": os.getpid(),
+            "language": self.candidate.toolchain,
+            "binary": str(self.built.binary),
+            "module": str(self.folder / self.candidate.sources[0].path),
+            "entry": self.candidate.entry,
+            "commands": commands,
+            "answers": answers,
+            "core": self.bench.core,
+            "limits": {
+                "RLIMIT_FSIZE": OUTPUT_LIMIT,
+                "RLIMIT_CORE": 0,
+                "RLIMIT_NOFILE": 64 + len(self.arenas),
+                "RLIMIT_AS": total + MEMORY,
+            },
+            "workloads": [
+                {"descriptor": a.descriptor, "size": a.size, "arguments": _arguments(task, w, a)}
+                for w, a in zip(task.workloads, self.arenas, strict=True)
+            ],
+        }
+
+
+class Copier:
+    """A trusted worker that copies: what the memory of this machine gives one core, under the judge's own clock."""
+
+    def __init__(self, bench: HostBench) -> None:
+        source = Path(__file__).with_name("copy.c")
+        self.traffic = [bench.task.traffic(w) for w in bench.task.workloads]
+        largest = max(2, *self.traffic) // 2
+        self.task = KernelTask(
+            name="warpsmith/copy",
+            title="copy",
+            hardware="cpu",
+            contract="host",
+            arguments=(
+                Argument(name="from_", role=Role.input, dtype=Dtype.u8, shape=("LARGEST",)),
+                Argument(name="to", role=Role.output, dtype=Dtype.u8, shape=("LARGEST",)),
+                Argument(name="BYTES", role=Role.axis),
+                Argument(name="STREAM", role=Role.axis),
+            ),
+            bytes="2 * BYTES",
+            workloads=tuple(
+                Workload(
+                    name=f"{index}-{mode}", axes={"LARGEST": largest, "BYTES": max(1, traffic // 2), "STREAM": mode}
+                )
+                for index, traffic in enumerate(self.traffic)
+                for mode in (0, 1)
+            ),
+        )
+        content = source.read_bytes()
+        candidate = Candidate(
+            toolchain="c",
+            entry="copy",
+            sources=(SourceFile(path=source.name, content=digest_bytes(content)),),
+        )
+        built = build(candidate, source.parent, bench.target, "release", bench.cache)
+        self.arena = Arena(self.task, self.task.workloads[0], bench.numeric)
+        arenas = [self.arena] * len(self.task.workloads)
+        self.runner = HostRunner(bench, self.task, arenas, candidate, built, source.parent)
+        self.runner.restart()
+        for index in range(len(arenas)):
+            self.runner.clocked(index, evict=False)
+
+    def copy(self, workload: int) -> tuple[float, int, str]:
+        """Seconds, bytes read plus written, and how."""
+        plain, streamed = (self.runner.clocked(2 * workload + mode, evict=True) for mode in (0, 1))
+        how = "memcpy" if plain <= streamed else "streaming copy"
+        return min(plain, streamed), 2 * max(1, self.traffic[workload] // 2), how
+
+    def close(self) -> None:
+        """End the worker."""
+        self.runner.stop()
+        self.arena.close()
+
+
+def kill_group(child: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to a child and all of its group, then reap it."""
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    try:
+        child.wait(10.0)
+    except subprocess.TimeoutExpired:
+        raise WorkerLost(f"the worker {child.pid} did not end within 10 s of SIGKILL") from None
+
+
+def _arguments(task: KernelTask, workload: Workload, arena: Arena) -> list[dict[str, Any]]:
+    said: list[dict[str, Any]] = []
+    for argument in task.arguments:
+        if argument.is_tensor:
+            region = arena.regions[argument.name]
+            said.append({"offset": region.offset, "shape": region.shape, "dtype": argument.element.value})
+        elif argument.role is Role.axis:
+            said.append({"value": workload.axes[argument.name], "dtype": "i64"})
+        else:
+            said.append({"value": task.scalar(argument, workload), "dtype": argument.element.value})
+    return said
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of ours but the search path; BLAS libraries keep to one thread, as the task does."""
+    threads = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", **threads}

@@ -1,0 +1,156 @@
+"""The judge's end of a launcher's pipes: spawn, ask, and what silence or an end means. No device library.
+
+The launcher is trusted, so an end without a word is a fault; an error of the device during a load or a call is the
+candidate's doing, unless the driver names the hardware.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from warpsmith.judge.failures import OUTPUT_LIMIT, CandidateFailed, WorkerLost, death
+from warpsmith.model.evaluation import Status
+
+LIMITS = {"RLIMIT_FSIZE": OUTPUT_LIMIT, "RLIMIT_CORE": 0, "RLIMIT_NOFILE": 512}
+"""No RLIMIT_AS: a CUDA context reserves address space for all memory of all devices."""
+ANSWER_LIMIT = 1 << 20
+_NOT_ITS_DOING = (
+    "CUDA_ERROR_ECC_UNCORRECTABLE", "CUDA_ERROR_NVLINK_UNCORRECTABLE", "CUDA_ERROR_DEVICE_UNAVAILABLE",
+    "CUDA_ERROR_SYSTEM_NOT_READY", "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "CUDA_ERROR_NO_DEVICE",
+)  # fmt: skip
+_PASSED = ("LD_LIBRARY_PATH", "CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES")
+
+
+class LauncherProcess:
+    """One launcher. Spawned at once; it says that it is ready on its own time."""
+
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.printed = folder / "printed"
+        self.ended = False
+        self._rest = b""
+        commands, self._commands = os.pipe()
+        self._answers, answers = os.pipe()
+        said = {**config, "parent": os.getpid(), "limits": LIMITS, "commands": commands, "answers": answers}
+        (folder / "config.json").write_text(json.dumps(said))
+        with self.printed.open("wb") as printed:
+            self._child = subprocess.Popen(
+                [sys.executable, "-I", str(Path(__file__).with_name("launcher.py")), "config.json"],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=printed,
+                env=_environment(config["uuid"]),
+                pass_fds=(commands, answers),
+                start_new_session=True,
+            )
+        os.close(commands)
+        os.close(answers)
+
+    def ask(self, message: dict[str, Any], wanted: str, timeout_s: float, during: str) -> Any:
+        """Send a message; the value under ``wanted`` of its answer. Raises as :meth:`wait` does."""
+        try:
+            os.write(self._commands, (json.dumps(message) + "\n").encode())
+        except BrokenPipeError:
+            raise self._death("between calls") from None
+        return self.wait(wanted, timeout_s, during)
+
+    def wait(self, wanted: str, timeout_s: float, during: str) -> Any:
+        """The value under ``wanted`` of the next answer.
+
+        Raises CandidateFailed for silence, a refused plan or an error of the device, and WorkerLost for all else. The
+        launcher has ended by then, except after a refusal.
+        """
+        try:
+            answer = json.loads(self._line(timeout_s, during))
+        except ValueError:
+            answer = None
+        match answer:
+            case {"refused": str(why)}:
+                raise CandidateFailed(Status.crashed, f"launch plan: {why}")
+            case {"error": str(name), "stage": str(stage)}:
+                self.stop()
+                if stage not in ("load", "call") or name in _NOT_ITS_DOING:
+                    raise WorkerLost(f"the launcher failed at {stage}: {name} {during}")
+                raise CandidateFailed(Status.crashed, f"{name} {during}{self._said()}")
+            case dict() if wanted in answer:
+                return answer[wanted]
+        self.stop()
+        raise WorkerLost(f"the launcher gave no answer that can be read {during}")
+
+    def seconds(self, message: dict[str, Any], timeout_s: float, during: str) -> float:
+        """Ask for a time. Raises WorkerLost also where it is no positive number."""
+        value = self.ask(message, "seconds", timeout_s, during)
+        if isinstance(value, float) and math.isfinite(value) and value > 0:
+            return value
+        self.stop()
+        raise WorkerLost(f"the launcher measured {value!r} s {during}")
+
+    def stop(self) -> None:
+        """SIGKILL to the launcher and its group, then reap it. Raises WorkerLost where it cannot be reaped."""
+        if self.ended:
+            return
+        self.ended = True
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._child.pid, 9)
+        os.close(self._commands)
+        os.close(self._answers)
+        try:
+            self._child.wait(10.0)
+        except subprocess.TimeoutExpired:
+            raise WorkerLost(f"the launcher {self._child.pid} did not end within 10 s of SIGKILL") from None
+
+    def _line(self, timeout_s: float, during: str) -> bytes:
+        deadline = time.monotonic() + timeout_s
+        while b"\n" not in self._rest:
+            ready, _, _ = select.select([self._answers], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                self.stop()
+                raise CandidateFailed(Status.timed_out, f"no answer within {timeout_s:g} s {during}")
+            piece = os.read(self._answers, 1 << 16)
+            if not piece or len(self._rest) > ANSWER_LIMIT:
+                raise self._death(during)
+            self._rest += piece
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line
+
+    def _death(self, during: str) -> Exception:
+        try:
+            status = self._child.wait(5.0)
+        except subprocess.TimeoutExpired:
+            status = 0
+        self.stop()
+        if status >= 0:
+            return WorkerLost(f"the launcher ended with exit status {status} {during}{self._said()}")
+        error = death(status, during)
+        return CandidateFailed(error.status, f"{error.detail}{self._said()}") if isinstance(
+            error, CandidateFailed
+        ) else error  # fmt: skip
+
+    def _said(self) -> str:
+        """The end of what it printed (a kernel's printf lands there too)."""
+        try:
+            with self.printed.open("rb") as printed:
+                text = printed.read(OUTPUT_LIMIT)[-300:].decode(errors="replace").strip()
+        except OSError:
+            return ""
+        return f"; it printed: {text}" if text else ""
+
+
+def _environment(uuid: str) -> dict[str, str]:
+    """What a CUDA process needs, and one device to see. Lazy loading would put a load into a timed call."""
+    said = {name: os.environ[name] for name in _PASSED if name in os.environ}
+    if not said.get("CUDA_VISIBLE_DEVICES", "").startswith("MIG"):
+        parts = (uuid[:8], uuid[8:12], uuid[12:16], uuid[16:20], uuid[20:])
+        said["CUDA_VISIBLE_DEVICES"] = f"GPU-{'-'.join(parts)}"
+    fixed = {"CUDA_MODULE_LOADING": "EAGER", "CUDA_CACHE_DISABLE": "1"}
+    return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", **fixed, **said}

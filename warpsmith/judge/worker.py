@@ -1,0 +1,111 @@
+"""The worker of the host contract: runs one candidate's calls over shared memory. Standard library only.
+
+Started as a program of its own, never imported by the judge. It owns nothing that matters: inputs, expected outputs, clock
+and verdict stay in the judge's process. After loading the candidate it answers one byte per call, and nothing
+that it says is believed: only the bytes of the outputs count.
+
+    worker.py CONFIG.json     descriptors and layout are in CONFIG.json
+"""
+
+import ctypes
+import importlib.util
+import json
+import mmap
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+C_TYPES: dict[str, Any] = {
+    "f64": ctypes.c_double, "f32": ctypes.c_float, "i64": ctypes.c_int64, "i32": ctypes.c_int32,
+    "i8": ctypes.c_int8, "u8": ctypes.c_uint8,
+}  # fmt: skip
+PR_SET_PDEATHSIG = 1
+PR_SET_NO_NEW_PRIVS = 38
+
+
+def confine(config: dict[str, Any]) -> None:
+    """Limits that hold from before the candidate's first instruction."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if os.getppid() != config["parent"]:
+        os._exit(0)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    for name, value in config["limits"].items():
+        resource.setrlimit(getattr(resource, name), (value, value))
+    if config["core"] is not None:
+        os.sched_setaffinity(0, {config["core"]})
+
+
+def map_memory(descriptor: int, size: int) -> mmap.mmap:
+    """The shared buffer, with every page present before the clock runs."""
+    return mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+
+
+def c_calls(config: dict[str, Any], memories: list[mmap.mmap]) -> list[Callable[[], None]]:
+    """One closure per workload over the C entry."""
+    entry = getattr(ctypes.CDLL(config["binary"]), config["entry"])
+    entry.restype = None
+    calls: list[Callable[[], None]] = []
+    for memory, workload in zip(memories, config["workloads"], strict=True):
+        base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        arguments: list[Any] = []
+        for argument in workload["arguments"]:
+            if "offset" in argument:
+                arguments.append(ctypes.c_void_p(base + argument["offset"]))
+            else:
+                arguments.append(C_TYPES[argument["dtype"]](argument["value"]))
+        calls.append(partial(entry, *arguments))
+    return calls
+
+
+def python_calls(config: dict[str, Any], memories: list[mmap.mmap]) -> list[Callable[[], None]]:
+    """One closure per workload over the Python entry, with numpy views of the shared buffers."""
+    import numpy
+
+    kinds = {"f64": "f8", "f32": "f4", "f16": "f2", "i64": "i8", "i32": "i4", "i8": "i1", "u8": "u1"}
+    spec = importlib.util.spec_from_file_location("candidate", config["module"])
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    entry = getattr(module, config["entry"])
+    calls: list[Callable[[], None]] = []
+    for memory, workload in zip(memories, config["workloads"], strict=True):
+        arguments: list[Any] = []
+        for argument in workload["arguments"]:
+            if "offset" in argument:
+                count = 1
+                for extent in argument["shape"]:
+                    count *= extent
+                flat = numpy.frombuffer(memory, kinds[argument["dtype"]], count, argument["offset"])
+                arguments.append(flat.reshape(argument["shape"]))
+            else:
+                arguments.append(argument["value"])
+        calls.append(partial(entry, *arguments))
+    return calls
+
+
+def main() -> None:
+    """Load, then answer calls until the judge closes the pipe."""
+    with open(sys.argv[1]) as file:
+        config = json.load(file)
+    confine(config)
+    memories = [map_memory(w["descriptor"], w["size"]) for w in config["workloads"]]
+    make = c_calls if config["language"] == "c" else python_calls
+    calls = make(config, memories)
+    commands, answers = config["commands"], config["answers"]
+    os.write(answers, b"R")
+    while True:
+        command = os.read(commands, 1)
+        if not command:
+            os._exit(0)
+        calls[command[0]]()
+        os.write(answers, b"D")
+
+
+main()

@@ -1,0 +1,132 @@
+"""Steps: the only things that cross a process or machine boundary, and what comes back from them.
+
+``execute`` and ``judge`` never import each other: they meet here, as the files ``request.json`` (:class:`Request`) and
+``result.json`` (:class:`Result`) in a step's folder.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from warpsmith.model.base import Digest, Record, digest
+from warpsmith.model.candidate import Candidate
+from warpsmith.model.evaluation import Effort, Evaluation
+from warpsmith.model.target import Target
+from warpsmith.model.task import Task
+
+
+class Propose(Record):
+    """Ask the proposer for ``count`` candidates."""
+
+    kind: Literal["propose"] = "propose"
+    round: int
+    parent: Digest
+    count: int
+    attempt: int = 0
+
+
+class Measure(Record):
+    """Verify and time ``candidate`` beside ``rival``."""
+
+    kind: Literal["measure"] = "measure"
+    candidate: Digest
+    rival: Digest
+    effort: Effort
+    round: int
+    attempt: int = 0
+
+
+class Explain(Record):
+    """Profile ``candidate`` and say what limits it."""
+
+    kind: Literal["explain"] = "explain"
+    candidate: Digest
+    round: int
+    attempt: int = 0
+
+
+Step = Annotated[Propose | Measure | Explain, Field(discriminator="kind")]
+
+
+def step_key(step: Propose | Measure | Explain) -> str:
+    """The identity of a step whatever its attempt: Started and Finished match by it, and so does a resume."""
+    return digest(step.model_dump(mode="json", exclude={"attempt"}))
+
+
+class Cost(Record):
+    """What asking cost."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    money: float = 0.0
+    """US dollars."""
+
+
+class Fault(Record):
+    """The step itself failed: worker killed from outside, judge died, host lost. It says nothing of the candidate."""
+
+    kind: Literal["fault"] = "fault"
+    what: str
+    detail: str = ""
+
+
+class Proposal(Record):
+    """What a proposer returned."""
+
+    kind: Literal["proposal"] = "proposal"
+    candidates: tuple[Candidate, ...]
+    exhausted: bool = False
+    """Nothing is left to try: the campaign stops asking."""
+    notes: str = ""
+    cost: Cost = Cost()
+
+
+class Finding(Record):
+    """What a rule, or the vendor's advice, says of a profile."""
+
+    rule: str
+    severity: Literal["info", "warning", "critical"]
+    message: str
+    evidence: dict[str, float] = {}
+
+
+class Profile(Record):
+    """What a profiler saw of one candidate."""
+
+    kind: Literal["profile"] = "profile"
+    candidate: Digest
+    tool: str
+    metrics: dict[str, float] = {}
+    findings: tuple[Finding, ...] = ()
+
+
+Outcome = Annotated[Fault | Proposal | Evaluation | Profile, Field(discriminator="kind")]
+
+
+class Request(Record):
+    """What travels to the judge in a step's folder, with ``task/``, ``candidate/`` and ``rival/`` beside it."""
+
+    step: Measure
+    task: Task
+    task_digest: Digest
+    candidate: Candidate
+    rival: Candidate
+    target: Target
+    configuration: Literal["release", "debug"] = "release"
+    cold: bool = True
+    timeout_s: float = 20.0
+    """Longest time one call may take."""
+    cache: str
+    """Folder of the build cache on the machine that runs the step."""
+
+
+class Result(Record):
+    """What the judge leaves in the step's folder."""
+
+    outcome: Outcome
+    seconds: float
+    """Wall time of the step in the judge."""
+    phases: dict[str, float] = {}
+    """Where the seconds went: ``build``, ``start``, ``verify``, ``time``."""

@@ -1,0 +1,269 @@
+"""Tasks: one optimisation target each, in four kinds. Owns their fields and their consistency; reads no files.
+
+A kernel task states semantics (arguments, oracle), workloads, tolerances, objective and gate. App, command and
+serving tasks share the head (:class:`TaskHead`), so that planning, comparing and reporting never ask for the kind.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from warpsmith.errors import ExpressionError
+from warpsmith.model.base import Digest, Name, Record, digest
+from warpsmith.model.expression import Number, evaluate, evaluate_int, names
+
+DEVICE_FACTS = frozenset({"SM_COUNT"})
+"""Names that the launcher adds to every launch-plan expression: multiprocessors of the device."""
+
+
+class Dtype(StrEnum):
+    """Element types, with their sizes in bytes and the limits of :data:`RELATIVE_RMS_LIMIT`."""
+
+    f64 = "f64"
+    f32 = "f32"
+    f16 = "f16"
+    bf16 = "bf16"
+    i64 = "i64"
+    i32 = "i32"
+    i8 = "i8"
+    u8 = "u8"
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return {"f64": 8, "f32": 4, "f16": 2, "bf16": 2, "i64": 8, "i32": 4, "i8": 1, "u8": 1}[self.value]
+
+    @property
+    def is_float(self) -> bool:
+        """Whether rounding applies, so that the relative RMS decides rather than equality."""
+        return self.value in RELATIVE_RMS_LIMIT
+
+
+RELATIVE_RMS_LIMIT: dict[str, float] = {"f64": 1e-12, "f32": 1e-5, "f16": 6e-4, "bf16": 3.5e-3}
+"""Largest relative RMS error against float64, per tensor and per row, by dtype (docs/architecture.md, Numbers)."""
+
+
+class Direction(StrEnum):
+    """Which way a metric is better."""
+
+    minimize = "minimize"
+    maximize = "maximize"
+
+
+class Role(StrEnum):
+    """What an argument of the entry is."""
+
+    input = "input"
+    output = "output"
+    axis = "axis"
+    scalar = "scalar"
+
+
+class Argument(Record):
+    """One argument of the kernel's entry, in call order. Tensors are contiguous and row-major."""
+
+    name: Name
+    role: Role
+    dtype: Dtype | None = None
+    """Element type; an axis is always i64 (passed as ``int64_t``)."""
+    shape: tuple[str | int, ...] | None = None
+    """Expressions over the axes; tensors only."""
+    value: float | None = None
+    """Value of a scalar, unless the workload sets its own."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        tensor = self.role in (Role.input, Role.output)
+        if tensor and (self.dtype is None or self.shape is None):
+            raise ValueError(f"argument {self.name!r}: an {self.role} needs dtype and shape")
+        if not tensor and self.shape is not None:
+            raise ValueError(f"argument {self.name!r}: only tensors have a shape")
+        if self.role is Role.axis and self.dtype not in (None, Dtype.i64):
+            raise ValueError(f"argument {self.name!r}: an axis is an i64")
+        if self.role is Role.scalar and self.dtype is None:
+            raise ValueError(f"argument {self.name!r}: a scalar needs a dtype")
+        return self
+
+    @property
+    def is_tensor(self) -> bool:
+        """Whether the argument is a buffer."""
+        return self.shape is not None
+
+    @property
+    def element(self) -> Dtype:
+        """Element type, with an axis being an i64."""
+        return self.dtype or Dtype.i64
+
+    def extent(self, axes: dict[str, int]) -> tuple[int, ...]:
+        """The concrete shape under ``axes``; raises :class:`ExpressionError`."""
+        shape = tuple(evaluate_int(dim, axes) for dim in self.shape or ())
+        if any(dim < 0 for dim in shape):
+            raise ExpressionError(f"argument {self.name!r} gets the negative shape {shape}.")
+        return shape
+
+
+class Workload(Record):
+    """One configuration, with its share of the real run time."""
+
+    name: Annotated[str, Field(min_length=1, max_length=80)]
+    axes: dict[Name, int] = Field(default_factory=dict)
+    scalars: dict[Name, float] = Field(default_factory=dict)
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Objective(Record):
+    """The metric that decides, and which way is better."""
+
+    metric: str = "time"
+    direction: Direction = Direction.minimize
+
+
+class Guardrail(Record):
+    """A metric that may not get worse by more than ``limit`` (a share: 0.02 is two per cent)."""
+
+    metric: str
+    direction: Direction = Direction.minimize
+    limit: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Tolerance(Record):
+    """What counts as right: largest relative RMS per tensor and per row; None takes the limit of the dtype."""
+
+    relative_rms: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+
+class Gate(Record):
+    """Below ``min_gain`` (a share of the baseline's time) nothing is promotable."""
+
+    min_gain: Annotated[float, Field(ge=0, lt=1)] = 0.02
+
+
+class TaskHead(Record):
+    """What all four kinds share."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_\-]+/[a-z0-9_\-]+$")]
+    title: str
+    description: str = ""
+    hardware: Annotated[str, Field(min_length=1)]
+    tags: tuple[str, ...] = ()
+    baseline: str = "baseline"
+    """Folder of the baseline candidate, inside the task's folder."""
+    entry: str = "src"
+    """Folder of the candidate that tuning starts from."""
+    peers: tuple[str, ...] = ()
+    """Folders of candidates to be shown beside the best: a vendor library, another project's kernel."""
+    objective: Objective = Objective()
+    guardrails: tuple[Guardrail, ...] = ()
+    gate: Gate = Gate()
+    workloads: Annotated[tuple[Workload, ...], Field(min_length=1)]
+
+    @field_validator("workloads")
+    @classmethod
+    def _unique_workloads(cls, workloads: tuple[Workload, ...]) -> tuple[Workload, ...]:
+        seen = [w.name for w in workloads]
+        if len(set(seen)) != len(seen):
+            raise ValueError(f"workload names repeat: {', '.join(sorted({n for n in seen if seen.count(n) > 1}))}")
+        return workloads
+
+
+class KernelTask(TaskHead):
+    """A kernel with stated semantics, judged under the host or the device contract."""
+
+    kind: Literal["kernel"] = "kernel"
+    contract: Literal["host", "device"]
+    reference: str = "reference.py"
+    """Python file with ``reference(xp, ...)``, the float64 oracle over an array-API namespace."""
+    arguments: Annotated[tuple[Argument, ...], Field(min_length=1)]
+    tolerance: Tolerance = Tolerance()
+    bytes: str | int
+    """Compulsory traffic of one call in bytes, an expression over axes."""
+    flops: str | int = 0
+    """Arithmetic of one call in floating-point operations, an expression over axes."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        seen = [a.name for a in self.arguments]
+        if len(set(seen)) != len(seen):
+            raise ValueError("argument names repeat")
+        if not any(a.role is Role.output for a in self.arguments):
+            raise ValueError("at least one argument must have the role 'output'")
+        scalars = {a.name for a in self.arguments if a.role is Role.scalar}
+        for workload in self.workloads:
+            self._check_workload(workload, scalars)
+        return self
+
+    def _check_workload(self, workload: Workload, scalars: set[str]) -> None:
+        where = f"workload {workload.name!r}"
+        if unknown := set(workload.scalars) - scalars:
+            raise ValueError(f"{where}: unknown scalars {sorted(unknown)}")
+        try:
+            for argument in self.arguments:
+                if argument.is_tensor:
+                    argument.extent(workload.axes)
+                elif argument.role is Role.axis and argument.name not in workload.axes:
+                    raise ExpressionError(f"the axis {argument.name!r} has no value.")
+                elif argument.role is Role.scalar and self.scalar(argument, workload) is None:
+                    raise ExpressionError(f"the scalar {argument.name!r} has no value.")
+            if self.traffic(workload) < 0 or self.work(workload) < 0:
+                raise ExpressionError("bytes and flops must not be negative.")
+        except ExpressionError as error:
+            raise ValueError(f"{where}: {error}") from None
+
+    def scalar(self, argument: Argument, workload: Workload) -> float | None:
+        """The value of a scalar argument in this workload."""
+        return workload.scalars.get(argument.name, argument.value)
+
+    def traffic(self, workload: Workload) -> int:
+        """Compulsory bytes of one call."""
+        return evaluate_int(self.bytes, dict(workload.axes))
+
+    def work(self, workload: Workload) -> float:
+        """Floating-point operations of one call."""
+        return float(evaluate(self.flops, dict(workload.axes)))
+
+
+class AppTask(TaskHead):
+    """A kernel captured from a real application; the oracle is the original kernel on the captured buffers."""
+
+    kind: Literal["app"] = "app"
+    kernel: str
+    fixtures: tuple[Digest, ...]
+
+
+class CommandTask(TaskHead):
+    """An external harness that prints one JSON document of metrics."""
+
+    kind: Literal["command"] = "command"
+    command: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class ServingTask(TaskHead):
+    """An OpenAI-compatible server under load."""
+
+    kind: Literal["serving"] = "serving"
+    suite: str
+
+
+Task = Annotated[KernelTask | AppTask | CommandTask | ServingTask, Field(discriminator="kind")]
+
+_SAYS_NOTHING = {"title", "description", "tags", "baseline", "entry", "peers", "gate"}
+"""Fields that change no verdict: prose, the folders of candidates (each has its own hash), and the gate of a view."""
+
+
+def task_digest(task: TaskHead, files: dict[str, str]) -> str:
+    """The identity of a task: all that changes a verdict, with the digests of the files it refers to."""
+    said: dict[str, Any] = task.model_dump(mode="json", exclude=_SAYS_NOTHING)
+    return digest({"task": said, "files": files})
+
+
+def geometry(axes: dict[str, int], tunables: dict[str, int], facts: dict[str, int]) -> dict[str, Number]:
+    """The environment of a launch-plan expression: axes, then tunables, then device facts."""
+    return {**axes, **tunables, **facts}
+
+
+def free_names(texts: tuple[str | int, ...]) -> frozenset[str]:
+    """All names used by some expressions."""
+    return frozenset().union(*(names(t) for t in texts)) if texts else frozenset()

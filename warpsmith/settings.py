@@ -1,0 +1,85 @@
+"""One frozen Settings: defaults < warpsmith.toml < WARPSMITH_* < flags. Imports the error tree only."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from warpsmith.errors import BadInput
+
+FILE = "warpsmith.toml"
+PREFIX = "WARPSMITH_"
+_ELSEWHERE = {"WARPSMITH_CC", "WARPSMITH_CUDA_COMPILER"}
+"""Variables that are read where they are used, before any settings exist."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set. Each field is a key of ``warpsmith.toml`` and, in capitals, a ``WARPSMITH_`` variable."""
+
+    home: str = ".warpsmith"
+    """Where ledgers, blobs, caches and step folders live, relative to the project's root."""
+    proposer: str = "sweep"
+    rounds: int = 12
+    """Asks of the sweep; model proposers default to 6."""
+    batch: int = 8
+    """Candidates per ask."""
+    patience: int = 4
+    """Rounds in a row without a new best after which asking ends."""
+    seed: int = 0
+    min_gain: float = -1.0
+    """Share below which nothing is promotable; negative takes the task's own gate (2 % by default)."""
+    cold: bool = True
+    """Evict caches before every timed call."""
+    call_timeout_s: float = 20.0
+    """Longest time one call of a candidate may take."""
+    step_timeout_s: float = 600.0
+    """Longest time one measurement may take."""
+    attempts: int = 3
+    """Faults after which a step is given up."""
+
+
+def load(root: Path, flags: Mapping[str, object], environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings of the project at ``root``; a flag that is None was not given. Raises BadInput naming the place."""
+    settings = Settings()
+    path = root / FILE
+    if path.is_file():
+        try:
+            said = tomllib.loads(path.read_text())
+        except tomllib.TOMLDecodeError as error:
+            raise BadInput(f"{path}: not TOML: {error}.", "Mend the syntax at that place.") from None
+        settings = _merge(settings, said, str(path))
+    variables = os.environ if environment is None else environment
+    named = {k: v for k, v in variables.items() if k.startswith(PREFIX) and k not in _ELSEWHERE}
+    settings = _merge(settings, {k.removeprefix(PREFIX).lower(): v for k, v in named.items()}, "the environment")
+    return _merge(settings, {k: v for k, v in flags.items() if v is not None}, "the command line")
+
+
+def _merge(settings: Settings, said: Mapping[str, object], where: str) -> Settings:
+    kinds = get_type_hints(Settings)
+    known = {f.name for f in fields(Settings)}
+    changes: dict[str, Any] = {}
+    for key, value in said.items():
+        if key not in known:
+            raise BadInput(f"{where}: unknown setting {key!r}.", f"Known: {', '.join(sorted(known))}.")
+        changes[key] = _convert(value, kinds[key], f"{where}: {key}")
+    return replace(settings, **changes)
+
+
+def _convert(value: object, kind: type, where: str) -> object:
+    if kind is bool and isinstance(value, str) and value.lower() in ("true", "false", "1", "0"):
+        return value.lower() in ("true", "1")
+    if kind in (int, float) and isinstance(value, str):
+        try:
+            return kind(value)
+        except ValueError:
+            pass
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is kind:
+        return value
+    raise BadInput(f"{where}: {value!r} is not a {kind.__name__}.", "Give a value of that type.")

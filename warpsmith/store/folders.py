@@ -1,0 +1,169 @@
+"""Task and candidate folders: ``task.toml`` and ``candidate.toml`` read, checked, and turned into records.
+
+Every complaint names the file and the field, says what was expected, and what to do.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from warpsmith.errors import BadInput
+from warpsmith.model.base import Name, Record, digest_bytes
+from warpsmith.model.candidate import Candidate, Launch, Scratch, SourceFile, Space, Tunable
+from warpsmith.model.task import KernelTask, Role, Task, TaskHead, task_digest
+from warpsmith.store.blobs import Blobs
+
+TASK_FILE = "task.toml"
+CANDIDATE_FILE = "candidate.toml"
+_TASK: TypeAdapter[Any] = TypeAdapter(Task)
+
+
+class _CandidateFile(Record):
+    """The fields of ``candidate.toml``."""
+
+    toolchain: str
+    sources: tuple[str, ...] = Field(min_length=1)
+    entry: Name
+    flags: tuple[str, ...] = ()
+    memo: str = ""
+    constraints: tuple[str, ...] = ()
+    tunables: dict[Name, Tunable] = Field(default_factory=dict)
+    launch: tuple[Launch, ...] = ()
+    scratch: tuple[Scratch, ...] = ()
+
+
+@dataclass(frozen=True)
+class LoadedTask:
+    """A task with its folder and its identity."""
+
+    task: Any
+    folder: Path
+    digest: str
+
+    @property
+    def head(self) -> TaskHead:
+        """What all kinds share."""
+        assert isinstance(self.task, TaskHead)
+        return self.task
+
+    @property
+    def kernel(self) -> KernelTask | None:
+        """The task, where it is a kernel task."""
+        return self.task if isinstance(self.task, KernelTask) else None
+
+
+def find_task(name: str, root: Path) -> Path:
+    """The folder of a task named by its path or by ``group/name``. Raises :class:`BadInput`."""
+    for folder in (Path(name), root / "tasks" / name):
+        if (folder / TASK_FILE).is_file():
+            return folder.resolve()
+    known = sorted(str(p.parent.relative_to(root / "tasks")) for p in (root / "tasks").glob(f"*/*/{TASK_FILE}"))
+    raise BadInput(
+        f"there is no task {name!r}: neither {name}/{TASK_FILE} nor tasks/{name}/{TASK_FILE} exists.",
+        f"Tasks here: {', '.join(known) or 'none'}; 'warpsmith new {name}' makes one.",
+    )
+
+
+def load_task(folder: Path) -> LoadedTask:
+    """Read a task's folder. Raises :class:`BadInput` naming the file and the field."""
+    path = folder / TASK_FILE
+    data = _read_toml(path)
+    try:
+        task = _TASK.validate_json(json.dumps(data, default=str), strict=True)
+    except ValidationError as error:
+        raise _complaint(path, error) from None
+    files = {}
+    if isinstance(task, KernelTask):
+        _expect_file(folder / task.reference, path, "reference")
+        files[task.reference] = digest_bytes((folder / task.reference).read_bytes())
+    for field in ("baseline", "entry"):
+        _expect_file(folder / getattr(task, field) / CANDIDATE_FILE, path, field)
+    for peer in task.peers:
+        _expect_file(folder / peer / CANDIDATE_FILE, path, "peers")
+    return LoadedTask(task, folder, task_digest(task, files))
+
+
+def load_candidate(folder: Path, blobs: Blobs, task: TaskHead | None = None) -> Candidate:
+    """Read a candidate's folder and keep its sources as blobs. Raises :class:`BadInput`."""
+    path = folder / CANDIDATE_FILE
+    data = _read_toml(path)
+    try:
+        said = _CandidateFile.model_validate_json(json.dumps(data, default=str), strict=True)
+        space = Space(tunables=said.tunables, constraints=said.constraints)
+        sources = tuple(_source(folder, name, path, blobs) for name in said.sources)
+        candidate = Candidate(
+            toolchain=said.toolchain,
+            entry=said.entry,
+            sources=sources,
+            flags=said.flags,
+            parameters=space.defaults,
+            launch=said.launch,
+            scratch=said.scratch,
+            space=space,
+            memo=said.memo,
+        )
+    except ValidationError as error:
+        raise _complaint(path, error) from None
+    if isinstance(task, KernelTask):
+        check_plan(candidate, task, str(path))
+    return candidate
+
+
+def check_plan(candidate: Candidate, task: KernelTask, where: str) -> None:
+    """Refuse a launch plan that cannot belong to ``task``. Raises :class:`BadInput`."""
+    if task.contract == "device" and not candidate.launch:
+        raise BadInput(f"{where}: the device contract needs a [[launch]].", "State kernel, grid, block and arguments.")
+    if task.contract == "host" and candidate.launch:
+        raise BadInput(f"{where}: the host contract takes no [[launch]].", "Remove it; the entry is called directly.")
+    known = {a.name for a in task.arguments} | {s.name for s in candidate.scratch}
+    for launch in candidate.launch:
+        if unknown := [a for a in launch.arguments if a not in known]:
+            raise BadInput(
+                f"{where}: launch of {launch.kernel!r} passes unknown arguments {unknown}.",
+                f"Known: {', '.join(sorted(known))}.",
+            )
+    outputs = {a.name for a in task.arguments if a.role is Role.output}
+    if candidate.launch and not outputs <= {a for launch in candidate.launch for a in launch.arguments}:
+        raise BadInput(f"{where}: no launch receives the outputs {sorted(outputs)}.", "Pass every output to a kernel.")
+
+
+def _source(folder: Path, name: str, manifest: Path, blobs: Blobs) -> SourceFile:
+    path = folder / name
+    if not path.is_file():
+        raise BadInput(f"{manifest}: sources: {path} does not exist.", "Name files relative to the candidate's folder.")
+    return SourceFile(path=name, content=blobs.put(path.read_bytes()))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file.", f"A folder needs a {path.name}; see docs/tasks.md.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not TOML: {error}.", "Mend the syntax at that place.") from None
+
+
+def _expect_file(path: Path, manifest: Path, field: str) -> None:
+    if not path.is_file():
+        raise BadInput(f"{manifest}: {field}: {path} does not exist.", "Create it, or name another path.")
+
+
+def _complaint(path: Path, error: ValidationError) -> BadInput:
+    """One line per field: where, what was expected, what was given."""
+    lines = []
+    for issue in error.errors():
+        field = ".".join(str(part) for part in issue["loc"] if part not in ("kernel", "app", "command", "serving"))
+        message = issue["msg"].removeprefix("Value error, ")
+        if issue["type"] == "extra_forbidden":
+            message = "unknown key"
+        given = issue.get("input")
+        said = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
+        lines.append(f"{field}: {message}{said}" if field else f"{message}{said}")
+    return BadInput(f"{path}: " + "; ".join(lines) + ".", "docs/tasks.md lists every key with its type.")

@@ -1,0 +1,138 @@
+"""History = fold(events): what happened so far, as one value. Derives no opinion; see analyse.standing for those.
+
+``history + event`` is a new history; folding the same events always gives the same one. On ``Opened`` whatever was
+running is lost with its process, so it is no longer running: planning asks for it again, with the next attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from warpsmith.errors import LedgerError
+from warpsmith.model.campaign import Campaign, Decided, Event, Finished, Opened, Started, Submitted
+from warpsmith.model.candidate import Candidate
+from warpsmith.model.evaluation import Effort, Evaluation
+from warpsmith.model.step import Explain, Fault, Measure, Profile, Proposal, Propose, Step, step_key
+
+Pairing = tuple[str, str, Effort]
+"""What a measurement is found by: candidate, rival, effort."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One answered ask."""
+
+    number: int
+    candidates: tuple[str, ...]
+    exhausted: bool
+    notes: str
+    after: int
+    """How many evaluations the history held when it came."""
+
+
+@dataclass(frozen=True)
+class History:
+    """The fold of a ledger."""
+
+    campaign: Campaign | None = None
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    """Candidate to ``baseline``, ``entry``, ``peer NAME``, ``round N`` or ``submitted``."""
+    evaluations: dict[Pairing, Evaluation] = field(default_factory=dict)
+    """Of the current scope only, in the order in which they came."""
+    profiles: dict[str, Profile] = field(default_factory=dict)
+    rounds: tuple[Round, ...] = ()
+    running: dict[str, Step] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
+    """How often a step was started."""
+    faults: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Why a step came back without a result."""
+    faulted: dict[str, Step] = field(default_factory=dict)
+    """The steps of ``faults``."""
+    seconds: float = 0.0
+    money: float = 0.0
+    opened: int = 0
+    times: dict[Pairing, float] = field(default_factory=dict)
+    """When each evaluation came, in campaign seconds (time spent in steps), for the best-so-far curve."""
+    decisions: tuple[Decided, ...] = ()
+
+    def __add__(self, event: Event) -> History:
+        match event:
+            case Opened():
+                return self._open(event)
+            case Started(step=step):
+                key = step_key(step)
+                return replace(
+                    self,
+                    running={**self.running, key: step},
+                    attempts={**self.attempts, key: self.attempts.get(key, 0) + 1},
+                )
+            case Finished():
+                return self._finish(event)
+            case Submitted(candidate=candidate):
+                return self._add_candidates((candidate,), "submitted")
+            case Decided():
+                return replace(self, decisions=(*self.decisions, event))
+        raise LedgerError(f"an event of an unknown kind: {event!r}")
+
+    def _open(self, event: Opened) -> History:
+        campaign = event.campaign
+        same = self.campaign is not None and self.campaign.scope == campaign.scope
+        kept = self if same else History(decisions=self.decisions, opened=self.opened)
+        opened = replace(kept, campaign=campaign, running={}, opened=self.opened + 1)
+        names = {campaign.baseline: "baseline", **{v: f"peer {k}" for k, v in campaign.peers.items()}}
+        for candidate in event.candidates:
+            opened = opened._add_candidates((candidate,), names.get(candidate.id, "entry"))
+        return opened
+
+    def _finish(self, event: Finished) -> History:
+        key = step_key(event.step)
+        running = {k: s for k, s in self.running.items() if k != key}
+        after = replace(self, running=running, seconds=self.seconds + event.seconds)
+        match event.outcome:
+            case Fault(what=what, detail=detail):
+                reasons = (*self.faults.get(key, ()), f"{what}: {detail}" if detail else what)
+                faulted = {**self.faulted, key: event.step}
+                return replace(after, faults={**self.faults, key: reasons}, faulted=faulted)
+            case Evaluation() as evaluation if isinstance(event.step, Measure):
+                pairing = (evaluation.candidate, evaluation.rival, evaluation.effort)
+                return replace(
+                    after,
+                    evaluations={**self.evaluations, pairing: evaluation},
+                    times={**self.times, pairing: after.seconds},
+                )
+            case Proposal() as proposal if isinstance(event.step, Propose):
+                number = event.step.round
+                ids = tuple(c.id for c in proposal.candidates)
+                answered = Round(number, ids, proposal.exhausted, proposal.notes, len(self.evaluations))
+                counted = replace(after, rounds=(*self.rounds, answered), money=self.money + proposal.cost.money)
+                return counted._add_candidates(proposal.candidates, f"round {number}")
+            case Profile() as profile if isinstance(event.step, Explain):
+                return replace(after, profiles={**self.profiles, profile.candidate: profile})
+        raise LedgerError(f"a {event.step.kind} step finished with a {event.outcome.kind}")
+
+    def _add_candidates(self, candidates: Iterable[Candidate], origin: str) -> History:
+        known, origins = dict(self.candidates), dict(self.origins)
+        for candidate in candidates:
+            known.setdefault(candidate.id, candidate)
+            origins.setdefault(candidate.id, origin)
+        return replace(self, candidates=known, origins=origins)
+
+    @property
+    def asking(self) -> int:
+        """Asks in flight."""
+        return sum(isinstance(s, Propose) for s in self.running.values())
+
+    @property
+    def measured(self) -> int:
+        """Measurements that came back with a result."""
+        return len(self.evaluations)
+
+
+def fold(events: Iterable[Event]) -> History:
+    """The history of some events, oldest first."""
+    history = History()
+    for event in events:
+        history = history + event
+    return history

@@ -1,0 +1,316 @@
+"""The verbs: one typed, documented function each. The command line, and every other surface, is made from these.
+
+A verb returns an answer with the exit status of docs/cli.md, or raises a WarpsmithError. Heavy modules are imported
+inside the verbs, so that ``warpsmith --help`` stays quick.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from warpsmith.campaign import Watcher
+    from warpsmith.surface import answers
+    from warpsmith.surface.workspace import Known, Workspace
+
+Effort = Literal["screen", "confirm", "promote"]
+Kind = Literal["kernel", "app", "command", "serving"]
+
+
+def doctor(*, calibrate: bool = False) -> answers.DoctorAnswer:
+    """Say what this machine can do: compilers, devices, profilers, sandbox. A machine without a GPU is no error.
+
+    Args:
+        calibrate: Measure each device's noise floor (identical candidates against each other) and copy rate, and keep them.
+    """
+    from warpsmith.errors import Missing
+    from warpsmith.judge.machine import capabilities, detect
+    from warpsmith.surface.answers import Check, DoctorAnswer
+
+    checks = tuple(Check(name=c.name, works=c.works, detail=c.detail, remedy=c.remedy) for c in capabilities())
+    found: list[dict[str, Any]] = []
+    if calibrate:
+        space = _workspace()
+        for hardware in ("cpu", "cuda"):
+            try:
+                target = detect(hardware)
+            except Missing:
+                continue
+            measured = space.calibrate(target).model_dump(mode="json")
+            found.append({"hardware": hardware, "device": target.device, **measured})
+    return DoctorAnswer(checks=checks, calibrations=tuple(found))
+
+
+def new(name: str, *, kind: Kind = "kernel", hardware: str = "cpu") -> answers.NewAnswer:
+    """Stamp a task folder from a template, complete and runnable.
+
+    Args:
+        name: The task's name, as group/name; the folder becomes tasks/group/name.
+        kind: What is to be optimised.
+        hardware: Where it runs: cpu (C) or cuda (CUDA C++).
+    """
+    from warpsmith.surface.answers import NewAnswer
+    from warpsmith.surface.stamp import stamp
+
+    space = _workspace()
+    folder, files = stamp(space.root / "tasks", name, kind, hardware)
+    return NewAnswer(task=name, folder=str(folder), files=files)
+
+
+def check(task: str, candidate: str = "entry", *, debug: bool = False, tag: str = "main") -> answers.CheckAnswer:
+    """Build and verify only. Exit status 1 where the candidate does not build or is wrong.
+
+    Args:
+        task: The task, by path or group/name.
+        candidate: A folder, an id, or baseline, entry, best, or a peer's name.
+        debug: Build with line information and checks.
+        tag: The campaign that 'best' refers to.
+    """
+    from warpsmith.model.evaluation import Effort, Status
+    from warpsmith.surface.answers import NO, YES, CheckAnswer
+
+    space = _workspace()
+    known = space.task(task)
+    chosen = space.candidate(known, candidate, tag)
+    configuration: Literal["release", "debug"] = "debug" if debug else "release"
+    evaluation = space.measure(
+        known, space.target(known), chosen, chosen, Effort.check, name="check", configuration=configuration
+    )
+    status = YES if evaluation.status is Status.passed else NO
+    return CheckAnswer(exit_status=status, task=known.loaded.head.name, candidate=chosen.id, evaluation=evaluation)
+
+
+def bench(
+    task: str,
+    *candidates: str,
+    against: str = "baseline",
+    name: str = "latest",
+    notes: str = "",
+    effort: Effort = "confirm",
+    tag: str = "main",
+) -> answers.BenchAnswer:
+    """Time candidates beside a rival in interleaved pairs; write a benchmark report as JSON.
+
+    Exit status 0 where one is faster, 1 where one is slower or fails, 2 where nothing differs clearly.
+
+    Args:
+        task: The task, by path or group/name.
+        candidates: Folders, ids, or baseline, entry, best, or a peer's name; entry where none is given.
+        against: The rival.
+        name: Name of the report, for later reference.
+        notes: Free text that the report keeps.
+        effort: How many pairs: screen 3, confirm 10, promote 20.
+        tag: The campaign that 'best' refers to.
+    """
+    from warpsmith.surface.benchmark import run_benchmark
+
+    space = _workspace()
+    return run_benchmark(space, space.task(task), candidates or ("entry",), against, name, notes, effort, tag)
+
+
+def optimize(
+    task: str,
+    *,
+    proposer: str | None = None,
+    budget: str = "",
+    tag: str = "main",
+    seed: int | None = None,
+    batch: int | None = None,
+    min_gain: float | None = None,
+    watch: Callable[[Workspace], Watcher] | None = None,
+) -> answers.OptimizeAnswer:
+    """Run or resume the campaign: propose, verify, time, prove. Writes the report.
+
+    Exit status 0 where a promotable gain was proved, 2 where none was.
+
+    Args:
+        task: The task, by path or group/name.
+        proposer: Who proposes candidates: sweep.
+        budget: When to stop asking, such as rounds=6,steps=40,seconds=120,money=1.5,patience=4.
+        tag: Names the campaign; the same command with the same tag resumes it.
+        seed: Seed of the proposer.
+        batch: Candidates per ask.
+        min_gain: Share below which nothing is promotable, such as 0.02.
+    """
+    from warpsmith.surface.answers import NOTHING_GAINED, YES, OptimizeAnswer
+    from warpsmith.surface.view import view
+
+    space = _workspace(seed=seed, batch=batch, min_gain=min_gain, proposer=proposer)
+    known = space.task(task)
+    limits = _budget(budget, space)
+    space.optimize(known, tag, limits, watch(space) if watch else None)
+    seen = view(space.history(known.loaded.head.name, tag), known.loaded.kernel)
+    html, _ = _write_report(space, known, tag)
+    return OptimizeAnswer(exit_status=YES if seen.promotable else NOTHING_GAINED, view=seen, report=html)
+
+
+def stop(task: str, *, tag: str = "main") -> answers.StopAnswer:
+    """End a running campaign cleanly, as Ctrl-C would; 'optimize' resumes it. Exit status 2 where none is running.
+
+    Args:
+        task: The task, by path or group/name.
+        tag: The campaign.
+    """
+    from warpsmith.store.ledger import writer
+    from warpsmith.surface.answers import NOTHING_GAINED, YES, StopAnswer
+
+    space = _workspace()
+    known = space.task(task)
+    process = writer(space.ledger(known.loaded.head.name, tag))
+    if process is not None:
+        os.kill(process, signal.SIGINT)
+    status = YES if process is not None else NOTHING_GAINED
+    return StopAnswer(exit_status=status, task=known.loaded.head.name, tag=tag, stopped=process is not None)
+
+
+def submit(
+    task: str, *files: str, memo: str = "", set_: tuple[str, ...] = (), tag: str = "main", by: str = "outside"
+) -> answers.SubmitAnswer:
+    """Hand in a candidate from outside; it is measured by the same campaign, in the same ledger. Waits for the verdict.
+
+    Exit status 0 where it became the best, 1 where it fails or is slower, 2 otherwise.
+
+    Args:
+        task: The task, by path or group/name.
+        files: One folder with candidate.toml, or source files that replace the entry candidate's.
+        memo: What was changed and why.
+        set_: Tunables, as NAME=VALUE.
+        tag: The campaign.
+        by: Who hands it in.
+    """
+    from warpsmith.surface.submission import submit_candidate
+
+    space = _workspace()
+    return submit_candidate(space, space.task(task), files, memo, set_, tag, by)
+
+
+def history(
+    task: str, *, tag: str = "main", csv: bool = False, jsonl: bool = False, output: Path = Path()
+) -> answers.HistoryAnswer:
+    """What was tried, and why it was kept or rejected.
+
+    Args:
+        task: The task, by path or group/name.
+        tag: The campaign.
+        csv: Write benchmark.csv.
+        jsonl: Write solutions.jsonl.
+        output: Folder of the exports.
+    """
+    from warpsmith.surface.answers import HistoryAnswer
+    from warpsmith.surface.exports import export, ledger_digest
+    from warpsmith.surface.view import view
+
+    space = _workspace()
+    known = space.task(task)
+    name = known.loaded.head.name
+    past = space.history(name, tag)
+    seen = view(past, known.loaded.kernel)
+    path = space.ledger(name, tag)
+    digest = ledger_digest(path)
+    exported = export(past, seen, space.blobs, digest, output, csv=csv, jsonl=jsonl)
+    return HistoryAnswer(
+        task=name,
+        tags=tuple(space.tags(name)),
+        tag=tag,
+        ledger=str(path),
+        ledger_sha256=digest,
+        rows=seen.rows,
+        exported=exported,
+    )
+
+
+def show(candidate: str, *, task: str | None = None) -> answers.ShowAnswer:
+    """One candidate, whole: sources, parameters, build, every evaluation.
+
+    Args:
+        candidate: An id or its beginning.
+        task: Look in this task's campaigns only.
+    """
+    from warpsmith.surface.inspect import show_candidate
+
+    return show_candidate(_workspace(), candidate, task)
+
+
+def diff(a: str, b: str, *, task: str | None = None) -> answers.DiffAnswer:
+    """What differs between two candidates, and what that did to the time.
+
+    Args:
+        a: An id or its beginning.
+        b: Another.
+        task: Look in this task's campaigns only.
+    """
+    from warpsmith.surface.inspect import diff_candidates
+
+    return diff_candidates(_workspace(), a, b, task)
+
+
+def report(task: str, *, tag: str = "main") -> answers.ReportAnswer:
+    """Write one self-contained HTML file, and the same as Markdown.
+
+    Args:
+        task: The task, by path or group/name.
+        tag: The campaign.
+    """
+    from warpsmith.surface.answers import ReportAnswer
+
+    space = _workspace()
+    known = space.task(task)
+    html, markdown = _write_report(space, known, tag)
+    return ReportAnswer(task=known.loaded.head.name, html=html, markdown=markdown)
+
+
+VERBS: tuple[Callable[..., Any], ...] = (
+    doctor, new, check, bench, optimize, stop, submit, history, show, diff, report,
+)  # fmt: skip
+"""In the order of the help."""
+
+
+def _workspace(**flags: object) -> Workspace:
+    from warpsmith.surface.workspace import Workspace
+
+    return Workspace(flags=flags)
+
+
+def _budget(text: str, space: Workspace) -> Any:
+    from pydantic import ValidationError
+
+    from warpsmith.errors import BadInput
+    from warpsmith.model.campaign import Budget
+
+    said: dict[str, Any] = {"rounds": space.settings.rounds, "patience": space.settings.patience}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals or key not in Budget.model_fields:
+            raise BadInput(
+                f"--budget: {part!r} is not understood.",
+                f"Use NAME=NUMBER, separated by commas; names: {', '.join(Budget.model_fields)}.",
+            )
+        said[key] = value.removesuffix("s") if key == "seconds" else value
+    try:
+        return Budget.model_validate(said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadInput(f"--budget: {first['loc'][0]}: {first['msg']}.", "Give a number.") from None
+
+
+def _write_report(space: Workspace, known: Known, tag: str) -> tuple[str, str]:
+    from warpsmith import __version__
+    from warpsmith.store.files import write_atomic
+    from warpsmith.surface.report import render_html, render_markdown
+    from warpsmith.surface.view import view
+
+    name = known.loaded.head.name
+    past = space.history(name, tag)
+    seen = view(past, known.loaded.kernel)
+    best = past.candidates[seen.best]
+    sources = {s.path: space.blobs.get(s.content).decode(errors="replace") for s in best.sources}
+    folder = space.campaign_folder(name, tag)
+    html, markdown = folder / "report.html", folder / "report.md"
+    write_atomic(html, render_html(seen, sources, __version__))
+    write_atomic(markdown, render_markdown(seen, __version__))
+    return str(html), str(markdown)
+

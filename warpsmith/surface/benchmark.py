@@ -1,0 +1,87 @@
+"""The ``bench`` verb: candidates beside one rival, and the report that is kept by name."""
+
+from __future__ import annotations
+
+import platform
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from warpsmith import __version__
+from warpsmith.analyse.compare import Comparison, Verdict, compare
+from warpsmith.errors import BadInput
+from warpsmith.model.campaign import Budget, Campaign
+from warpsmith.model.candidate import Candidate
+from warpsmith.model.evaluation import Effort, Evaluation
+from warpsmith.store.files import write_atomic
+from warpsmith.surface.answers import NO, NOTHING_GAINED, YES, BenchAnswer, BenchEntry
+from warpsmith.surface.view import ratio_of
+from warpsmith.surface.workspace import Known, Workspace
+
+
+def run_benchmark(
+    space: Workspace, known: Known, names: tuple[str, ...], against: str, name: str, notes: str, effort: str, tag: str
+) -> BenchAnswer:
+    """Measure every named candidate against the rival and write the report under its name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}", name):
+        raise BadInput(f"--name: {name!r} cannot name a report.", "Use letters, digits, '_', '-' and '.'.")
+    target = space.target(known)
+    rival = space.candidate(known, against, tag)
+    campaign = space.open_campaign(known, target, tag, "none", Budget(rounds=0))
+    chosen = [(n, space.candidate(known, n, tag)) for n in names]
+    entries = []
+    for given, candidate in chosen:
+        evaluation = space.measure(known, target, candidate, rival, Effort(effort), name="bench")
+        entries.append(_entry(given, candidate, evaluation, campaign))
+    path = space.home / "benchmarks" / known.loaded.head.name / f"{name}.json"
+    answer = BenchAnswer(
+        exit_status=_status(entries),
+        task=known.loaded.head.name,
+        name=name,
+        against=against,
+        rival=rival.id,
+        effort=effort,
+        environment=_environment(campaign),
+        command=(Path(sys.argv[0]).name, *sys.argv[1:]),
+        notes=notes,
+        at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        noise_floor=campaign.noise_floor,
+        entries=tuple(entries),
+        report=str(path),
+    )
+    write_atomic(path, answer.model_dump_json(indent=1))
+    return answer
+
+
+def _entry(name: str, candidate: Candidate, evaluation: Evaluation, campaign: Campaign) -> BenchEntry:
+    answer: Comparison | None = compare(evaluation, campaign)
+    return BenchEntry(
+        name=name,
+        candidate=candidate.id,
+        status=evaluation.status.value,
+        detail=evaluation.detail,
+        verdict=answer.verdict.value if answer else None,
+        ratio=ratio_of(answer.overall) if answer else None,
+        workloads={w: ratio_of(e) for w, e in answer.workloads.items()} if answer else {},
+        regressed=answer.regressed if answer else (),
+        evaluation=evaluation,
+    )
+
+
+def _status(entries: list[BenchEntry]) -> int:
+    verdicts = {e.verdict for e in entries}
+    if Verdict.faster.value in verdicts:
+        return YES
+    return NO if None in verdicts or Verdict.slower.value in verdicts else NOTHING_GAINED
+
+
+def _environment(campaign: Campaign) -> dict[str, Any]:
+    return {
+        "warpsmith": __version__,
+        "judge": campaign.judge,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "target": campaign.target.model_dump(mode="json"),
+    }

@@ -1,0 +1,114 @@
+"""The command line: made from the verbs of :mod:`warpsmith.surface.api`. Owns flags, exit statuses and streams only.
+
+With ``--json`` standard output carries exactly one JSON document; everything else goes to standard error.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import platform
+import sys
+import traceback
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from warpsmith import __version__
+from warpsmith.errors import WarpsmithError
+from warpsmith.surface import api
+
+USAGE, BUG, INTERRUPTED = 3, 5, 130
+HIDDEN = {"watch"}
+"""Parameters of verbs that a command line cannot give."""
+SPELLED: dict[str, str | tuple[str, ...]] = {"set_": ("--set",)}
+"""Flags whose Python name is taken."""
+
+
+def build_app() -> App:
+    """The application with one command per verb."""
+    app = App(
+        name="warpsmith",
+        help="Make a kernel faster, with the evidence: observe, propose, judge, release.",
+        version=__version__,
+        help_format="plaintext",
+        result_action="return_value",
+    )
+    for verb in api.VERBS:
+        app.command(_command(verb), name=verb.__name__)
+    return app
+
+
+def _command(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """``verb`` with ``--json``, and without what only Python can pass; prints the answer, returns its exit status."""
+    signature = inspect.signature(verb)
+    takes_watch = "watch" in signature.parameters
+    shown = [_spelled(p) for name, p in signature.parameters.items() if name not in HIDDEN]
+    asked = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON document on standard output.")]
+    shown.append(inspect.Parameter("json_", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=asked))
+
+    @functools.wraps(verb)
+    def command(*arguments: Any, json_: bool = False, **options: Any) -> int:
+        if takes_watch:
+            from warpsmith.surface.render import progress
+
+            options["watch"] = progress
+        answer = verb(*arguments, **options)
+        if json_:
+            print(answer.model_dump_json(indent=1))
+        else:
+            from warpsmith.surface.render import show
+
+            show(answer)
+        status: int = answer.exit_status
+        return status
+
+    command.__signature__ = signature.replace(parameters=shown, return_annotation=int)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in shown}
+    return command
+
+
+def _spelled(parameter: inspect.Parameter) -> inspect.Parameter:
+    scope = {**vars(typing), **vars(api), "Path": Path}
+    annotation = eval(parameter.annotation, scope) if isinstance(parameter.annotation, str) else parameter.annotation
+    settings = Parameter(name=SPELLED.get(parameter.name), negative=() if annotation is bool else None)
+    return parameter.replace(annotation=Annotated[annotation, settings])
+
+
+def run(arguments: list[str]) -> int:
+    """Carry out one command line; returns its exit status. Prints errors, never a traceback but for our own bugs."""
+    wants_json = "--json" in arguments
+    try:
+        if platform.system() != "Linux":
+            raise WarpsmithError(f"warpsmith supports Linux; this is {platform.system()}.", "Run it on Linux.")
+        status = build_app()(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        return _complain(str(error), "See 'warpsmith --help'.", USAGE, wants_json)
+    except WarpsmithError as error:
+        return _complain(error.message, error.remedy, error.exit_status, wants_json)
+    except KeyboardInterrupt:
+        return _complain("interrupted; the ledger is whole.", "The same command resumes.", INTERRUPTED, wants_json)
+    except Exception as error:  # the edge of this process: anything unexpected is our own bug, and says so
+        traceback.print_exc()
+        return _complain(f"a bug in warpsmith: {error!r}.", "Please report it with the lines above.", BUG, wants_json)
+    return status if isinstance(status, int) else 0
+
+
+def _complain(message: str, remedy: str, status: int, wants_json: bool) -> int:
+    print(f"warpsmith: {message} {remedy}".rstrip(), file=sys.stderr)
+    if wants_json:
+        print(json.dumps({"error": message, "remedy": remedy, "exit_status": status}))
+    return status
+
+
+def main() -> None:
+    """The ``warpsmith`` command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

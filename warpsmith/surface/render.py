@@ -1,0 +1,268 @@
+"""Answers as text for a terminal, and the progress of a campaign on standard error."""
+
+from __future__ import annotations
+
+import sys
+from functools import singledispatch
+from math import exp
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from warpsmith.analyse.standing import standing
+from warpsmith.campaign import Watcher
+from warpsmith.model.base import short
+from warpsmith.model.campaign import Event, Finished, Started
+from warpsmith.model.evaluation import Evaluation
+from warpsmith.model.step import Fault, Measure, Proposal
+from warpsmith.store.history import History
+from warpsmith.surface import answers
+from warpsmith.surface.view import Ratio, Row, View, view
+
+if TYPE_CHECKING:
+    from warpsmith.surface.workspace import Workspace
+
+WIDTH = 140
+"""Columns of tables where standard output is no terminal."""
+
+
+def show(answer: answers.Answer) -> None:
+    """Print an answer on standard output."""
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    _render(answer, console)
+
+
+@singledispatch
+def _render(answer: answers.Answer, out: Console) -> None:
+    raise TypeError(f"no text for {type(answer).__name__}")
+
+
+def ratio_text(ratio: Ratio | None) -> str:
+    """``1.84x [1.81, 1.87]``; the interval is left out where it is not known."""
+    if ratio is None:
+        return "-"
+    if ratio.low is None or ratio.high is None:
+        return f"{ratio.speedup:.3f}x"
+    return f"{ratio.speedup:.3f}x [{ratio.low:.3f}, {ratio.high:.3f}]"
+
+
+def seconds_text(seconds: float) -> str:
+    """A duration in the unit that people read: us, ms or s."""
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.1f} us"
+    return f"{seconds * 1e3:.2f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+@_render.register
+def _(answer: answers.DoctorAnswer, out: Console) -> None:
+    table = Table("what", "works", "detail", "remedy")
+    for check in answer.checks:
+        table.add_row(check.name, "yes" if check.works else "no", Text(check.detail), Text(check.remedy))
+    out.print(table)
+    for calibration in answer.calibrations:
+        out.print(
+            f"{calibration['device']}: noise floor {calibration['noise_floor']:.2%}"
+            f" over {calibration['comparisons']} A/A comparisons; copies "
+            + ", ".join(f"{int(b) / 1e6:.0f} MB {r / 1e9:.1f} GB/s" for b, r in calibration["copy_bytes_per_s"].items())
+        )
+
+
+@_render.register
+def _(answer: answers.NewAnswer, out: Console) -> None:
+    out.print(f"made {answer.folder}:", highlight=False)
+    for file in answer.files:
+        out.print(f"  {file}", highlight=False)
+    out.print(f"next: warpsmith check {answer.task}", highlight=False)
+
+
+@_render.register
+def _(answer: answers.CheckAnswer, out: Console) -> None:
+    _render_evaluation(answer.evaluation, out)
+
+
+def _render_evaluation(evaluation: Evaluation, out: Console) -> None:
+    out.print(Text(f"{short(evaluation.candidate)}  {evaluation.status}  {evaluation.detail}".rstrip()))
+    table = Table("workload", "status", "calls verified", "worst row", "limit", "detail")
+    for result in evaluation.workloads:
+        worst = max((e.worst_row for e in result.errors), default=0.0)
+        limit = max((e.limit for e in result.errors), default=0.0)
+        table.add_row(
+            result.workload, result.status.value, str(result.calls), f"{worst:.2g}", f"{limit:.2g}", Text(result.detail)
+        )
+    if evaluation.workloads:
+        out.print(table)
+    for kernel in evaluation.build.kernels if evaluation.build else ():
+        out.print(f"{kernel.name}: {kernel.registers} registers, {kernel.spill_bytes} B spilled, "
+                  f"{kernel.shared_bytes} B shared", highlight=False)  # fmt: skip
+
+
+@_render.register
+def _(answer: answers.BenchAnswer, out: Console) -> None:
+    table = Table("candidate", "id", "status", "verdict", f"speed-up over {answer.against}", "regressed")
+    for entry in answer.entries:
+        table.add_row(
+            entry.name, short(entry.candidate), entry.status, entry.verdict or "-", ratio_text(entry.ratio),
+            ", ".join(entry.regressed),
+        )  # fmt: skip
+    out.print(table)
+    for entry in answer.entries:
+        for workload, ratio in entry.workloads.items():
+            out.print(f"  {entry.name}  {workload}: {ratio_text(ratio)}", highlight=False)
+        if entry.detail:
+            out.print(Text(f"  {entry.name}: {entry.detail}"))
+    out.print(f"report: {answer.report}", highlight=False, soft_wrap=True)
+
+
+@_render.register
+def _(answer: answers.OptimizeAnswer, out: Console) -> None:
+    seen = answer.view
+    _render_workloads(seen, out)
+    for peer in seen.peers:
+        out.print(f"peer {peer.name}: {ratio_text(peer.best_over_peer)} (best over peer)", highlight=False)
+    if seen.ratio is None:
+        out.print(f"no candidate was proved faster than the baseline ({seen.measured} measurements)")
+    else:
+        gate = "promotable" if seen.promotable else f"not promotable (gate {seen.min_gain:.1%})"
+        out.print(f"candidate: {short(seen.best)}  {_parameters(seen.best_parameters)}", highlight=False, soft_wrap=True)
+        out.print(f"speed-up:  {ratio_text(seen.ratio)} over the baseline, {seen.verdict}, {gate}", highlight=False)
+    out.print(f"stopped:   {seen.stopped_because or 'the plan is empty'}", highlight=False)
+    out.print(f"report:    {answer.report}", highlight=False, soft_wrap=True)
+
+
+def _render_workloads(seen: View, out: Console) -> None:
+    if not seen.workloads:
+        return
+    table = Table("workload", "best", "baseline", "speed-up", "GB/s", "GFLOP/s", "share of copy rate")
+    for w in seen.workloads:
+        table.add_row(
+            w.name,
+            seconds_text(w.candidate_s),
+            seconds_text(w.rival_s),
+            ratio_text(w.ratio),
+            f"{w.bytes_per_s / 1e9:.1f}" if w.bytes_per_s else "-",
+            f"{w.flops_per_s / 1e9:.1f}" if w.flops_per_s else "-",
+            f"{w.copy_share.speedup:.1%}" if w.copy_share else "-",
+        )
+    out.print(table)
+
+
+@_render.register
+def _(answer: answers.StopAnswer, out: Console) -> None:
+    out.print("stopping it" if answer.stopped else f"no campaign {answer.tag!r} of {answer.task} is running")
+
+
+@_render.register
+def _(answer: answers.SubmitAnswer, out: Console) -> None:
+    row = answer.row
+    out.print(Text(f"{short(row.id)}  {row.status}  {row.verdict or '-'}  {ratio_text(row.ratio)}  {row.why}"))
+
+
+@_render.register
+def _(answer: answers.HistoryAnswer, out: Console) -> None:
+    table = Table("id", "from", "status", "verdict", "over its rival", "over baseline", "parameters or memo", "why")
+    for row in answer.rows:
+        over = f"{row.speedup:.3f}x" if row.speedup else "-"
+        table.add_row(
+            short(row.id), row.origin, row.status, row.verdict or "-", ratio_text(row.ratio), over, Text(_label(row)),
+            Text(row.why),
+        )  # fmt: skip
+    out.print(table)
+    out.print(f"ledger: {answer.ledger} (sha256 {answer.ledger_sha256[:16]})", highlight=False, soft_wrap=True)
+    for path in answer.exported:
+        out.print(f"wrote {path}", highlight=False, soft_wrap=True)
+
+
+@_render.register
+def _(answer: answers.ShowAnswer, out: Console) -> None:
+    row = answer.row
+    out.print(Text(f"{row.id}  {row.origin}  of {answer.task}"), soft_wrap=True)
+    out.print(Text(f"{row.status}  {row.verdict or '-'}  {ratio_text(row.ratio)}  {row.why}"), soft_wrap=True)
+    out.print(Text(f"parameters: {_parameters(row.parameters) or 'none'}\nmemo: {row.memo}"), soft_wrap=True)
+    for evaluation in answer.evaluations:
+        out.print(Text(f"-- {evaluation.effort} beside {short(evaluation.rival)}"))
+        _render_evaluation(evaluation, out)
+        if evaluation.build:
+            out.print(Text("built by: " + " ".join(evaluation.build.command)), soft_wrap=True)
+    for path, text in answer.sources.items():
+        out.print(Text(f"---- {path}\n{text}"), soft_wrap=True)
+
+
+@_render.register
+def _(answer: answers.DiffAnswer, out: Console) -> None:
+    for name, (before, after) in answer.parameters.items():
+        out.print(f"{name}: {before} -> {after}", highlight=False)
+    for name, pair in answer.fields.items():
+        out.print(Text(f"{name}: {pair[0]} -> {pair[1]}"), soft_wrap=True)
+    if answer.sources:
+        out.print(Text(answer.sources), soft_wrap=True)
+    out.print(f"{short(answer.b)} over {short(answer.a)}: {ratio_text(answer.ratio)} ({answer.how})", highlight=False)
+
+
+@_render.register
+def _(answer: answers.ReportAnswer, out: Console) -> None:
+    out.print(f"{answer.html}\n{answer.markdown}", highlight=False, soft_wrap=True)
+
+
+def _parameters(parameters: dict[str, int]) -> str:
+    return " ".join(f"{name}={value}" for name, value in parameters.items())
+
+
+def _label(row: Row) -> str:
+    return row.memo if row.origin == "submitted" and row.memo else _parameters(row.parameters) or row.memo
+
+
+def progress(space: Workspace) -> Watcher:
+    """A watcher that prints one line per finished step on standard error: what it gave, the best so far, time left."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    status = console.status("starting") if sys.stderr.isatty() else None
+    if status is not None:
+        status.start()
+
+    def watch(event: Event, h: History) -> None:
+        if isinstance(event, Started) and status is not None:
+            status.update(_doing(event))
+        elif isinstance(event, Finished):
+            console.print(Text(_line(event, h)))
+
+    return watch
+
+
+def _doing(event: Started) -> str:
+    step = event.step
+    if isinstance(step, Measure):
+        return f"{step.effort} {short(step.candidate)} beside {short(step.rival)}"
+    return step.kind
+
+
+def _line(event: Finished, h: History) -> str:
+    step, outcome = event.step, event.outcome
+    left = _time_left(h)
+    if isinstance(outcome, Fault):
+        return f"{step.kind}: fault: {outcome.what}; trying again"
+    if isinstance(outcome, Proposal):
+        return f"round {len(h.rounds)}: {len(outcome.candidates)} candidates ({outcome.notes})"
+    assert h.campaign is not None
+    s = standing(h)
+    best = exp(-s.estimates[s.best])
+    row = next((r for r in view(h, None).rows if r.id == getattr(step, "candidate", "")), None)
+    said = f"{row.status} {row.verdict or ''} {ratio_text(row.ratio)}" if row else ""
+    label = _label(row) if row else ""
+    effort = step.effort if isinstance(step, Measure) else step.kind
+    name = short(row.id) if row else ""
+    return f"[{h.measured:3d}] {effort:8s} {name} {said}  {label}  best {best:.3f}x{left}"
+
+
+def _time_left(h: History) -> str:
+    """An estimate from the mean time of a step and the most that the budget still allows."""
+    c = h.campaign
+    if c is None or not h.measured:
+        return ""
+    rounds = max(0, c.budget.rounds - len(h.rounds)) * c.batch
+    steps = min(rounds, c.budget.steps - h.measured if c.budget.steps is not None else rounds)
+    seconds = max(0, steps) * h.seconds / h.measured
+    if c.budget.seconds is not None:
+        seconds = min(seconds, max(0.0, c.budget.seconds - h.seconds))
+    return f", at most {seconds / 60:.0f} min left" if seconds >= 90 else f", at most {seconds:.0f} s left"
+

@@ -1,0 +1,322 @@
+"""What people see of a history: rows, curve, workloads, all derived. Text, HTML, JSON and exports are made from this alone."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+
+from warpsmith.analyse.compare import Comparison, Effect, Verdict, compare, effect
+from warpsmith.analyse.roofline import Roof, roof
+from warpsmith.analyse.standing import Standing, direct, standing
+from warpsmith.campaign import asking_ends
+from warpsmith.model.base import Record
+from warpsmith.model.campaign import Campaign
+from warpsmith.model.evaluation import Build, Effort, Evaluation, Status
+from warpsmith.model.target import Target
+from warpsmith.model.task import KernelTask
+from warpsmith.store.history import History
+
+
+class Ratio(Record):
+    """A speed-up (rival over candidate: 1.25 means a fifth less time) with its 95 % interval over ``pairs`` pairs."""
+
+    speedup: float
+    low: float | None
+    high: float | None
+    pairs: int
+
+
+class Row(Record):
+    """One candidate of a history."""
+
+    id: str
+    origin: str
+    parent: str | None
+    parameters: dict[str, int]
+    memo: str
+    status: str
+    """A named status, ``untried``, or ``lost`` (faults only)."""
+    detail: str = ""
+    verdict: str | None = None
+    effort: str | None = None
+    rival: str | None = None
+    ratio: Ratio | None = None
+    """Against ``rival``, as measured."""
+    speedup: float | None = None
+    """Against the baseline, chained where it was not measured directly."""
+    leader: bool = False
+    """Whether it was the best at some time."""
+    why: str = ""
+    """Why it was kept or rejected, in a sentence."""
+
+
+class WorkloadRow(Record):
+    """One workload of the best candidate's proof."""
+
+    name: str
+    weight: float
+    candidate_s: float
+    rival_s: float
+    ratio: Ratio
+    error: float
+    """Worst relative RMS of any row of any verified call."""
+    limit: float
+    calls: int
+    bytes: int | None = None
+    flops: float | None = None
+    bytes_per_s: float | None = None
+    flops_per_s: float | None = None
+    copy_bytes_per_s: float | None = None
+    copy_share: Ratio | None = None
+    """Time of the plain copy over time of the candidate, paired: 0.9 means 90 % of the copy's rate."""
+    copy_how: str = ""
+
+
+class PeerRow(Record):
+    """A peer beside the best: ``best_over_peer`` above 1 means that the best is faster than the peer."""
+
+    name: str
+    id: str
+    status: str
+    best_over_peer: Ratio | None
+    workloads: dict[str, Ratio]
+
+
+class CurvePoint(Record):
+    """The best so far after so many measurements and seconds."""
+
+    measurements: int
+    seconds: float
+    speedup: float
+    candidate: str
+
+
+class View(Record):
+    """A campaign as people see it."""
+
+    task: str
+    tag: str
+    proposer: str
+    seed: int
+    target: Target
+    noise_floor: float
+    min_gain: float
+    judge: str
+    baseline: str
+    best: str
+    best_parameters: dict[str, int]
+    verdict: str | None
+    ratio: Ratio | None
+    """Best over baseline, measured directly at confirm effort or above."""
+    promotable: bool
+    stopped_because: str | None
+    measured: int
+    rounds: int
+    seconds: float
+    money: float
+    rows: tuple[Row, ...]
+    curve: tuple[CurvePoint, ...]
+    workloads: tuple[WorkloadRow, ...]
+    peers: tuple[PeerRow, ...]
+    roof: Roof | None
+    build: Build | None
+    conditions: tuple[str, ...]
+    lineage: tuple[str, ...]
+    """From the baseline to the best, by measured succession."""
+
+
+def ratio_of(found: Effect) -> Ratio:
+    """An effect as people read it; an unknown end is None."""
+    low, high = found.interval
+    finite = math.isfinite(found.low) and math.isfinite(found.high)
+    return Ratio(speedup=found.speedup, low=low if finite else None, high=high if finite else None, pairs=found.pairs)
+
+
+def view(h: History, task: KernelTask | None) -> View:
+    """Everything that is shown of ``h``; ``task`` adds bytes and flops."""
+    c = h.campaign
+    assert c is not None
+    s = standing(h, c)
+    proof = direct(h, s.best, c.baseline) if s.best != c.baseline else None
+    answer = compare(proof, c) if proof else None
+    workloads = _workloads(proof, answer, c, task) if proof and answer else ()
+    gained = answer is not None and answer.verdict is Verdict.faster and proof is not None
+    promotable = gained and answer is not None and 1 - math.exp(answer.overall.log) >= c.min_gain
+    return View(
+        task=c.task_name,
+        tag=c.tag,
+        proposer=c.proposer,
+        seed=c.seed,
+        target=c.target,
+        noise_floor=c.noise_floor,
+        min_gain=c.min_gain,
+        judge=c.judge,
+        baseline=c.baseline,
+        best=s.best,
+        best_parameters=h.candidates[s.best].parameters,
+        verdict=answer.verdict.value if answer else None,
+        ratio=ratio_of(answer.overall) if answer else None,
+        promotable=promotable and proof is not None and proof.effort is not Effort.screen,
+        stopped_because=asking_ends(c.budget, h, s),
+        measured=h.measured,
+        rounds=len(h.rounds),
+        seconds=h.seconds,
+        money=h.money,
+        rows=tuple(_row(h, s, c, x) for x in h.candidates),
+        curve=_curve(h, s, c),
+        workloads=workloads,
+        peers=tuple(_peer(h, s, c, name, x) for name, x in c.peers.items()),
+        roof=roof(
+            [(w.name, w.flops, w.bytes, w.candidate_s, w.copy_bytes_per_s) for w in workloads], c.peak_flops_per_s
+        ),
+        build=proof.build if proof else None,
+        conditions=proof.conditions if proof else (),
+        lineage=s.leaders,
+    )
+
+
+def _strongest(h: History, candidate: str) -> Evaluation | None:
+    found = [e for (c, r, _), e in h.evaluations.items() if c == candidate and c != r]
+    alone = [e for (c, _, _), e in h.evaluations.items() if c == candidate]
+    return max(found or alone, key=lambda e: e.effort.pairs, default=None)
+
+
+def _row(h: History, s: Standing, c: Campaign, identity: str) -> Row:
+    candidate = h.candidates[identity]
+    evaluation = _strongest(h, identity)
+    answer = compare(evaluation, c) if evaluation else None
+    estimate = s.estimates.get(identity)
+    status, detail = _status(h, s, identity, evaluation)
+    return Row(
+        id=identity,
+        origin=h.origins[identity],
+        parent=candidate.parent,
+        parameters=candidate.parameters,
+        memo=candidate.memo,
+        status=status,
+        detail=detail,
+        verdict=answer.verdict.value if answer else None,
+        effort=evaluation.effort.value if evaluation else None,
+        rival=evaluation.rival if evaluation else None,
+        ratio=ratio_of(answer.overall) if answer else None,
+        speedup=math.exp(-estimate) if estimate is not None else None,
+        leader=identity in s.leaders,
+        why=_why(s, c, identity, status, detail, answer, evaluation),
+    )
+
+
+def _status(h: History, s: Standing, identity: str, evaluation: Evaluation | None) -> tuple[str, str]:
+    if identity in s.failed:
+        status, _, detail = s.failed[identity].partition(": ")
+        return status, detail
+    if evaluation is not None:
+        return evaluation.status.value, evaluation.detail
+    return ("untried", "") if identity in s.untried else ("lost", _faults(h, identity))
+
+
+def _faults(h: History, identity: str) -> str:
+    reasons = [r for key, rs in h.faults.items() for r in rs if getattr(h.faulted[key], "candidate", "") == identity]
+    return reasons[-1] if reasons else "not measured"
+
+
+def _why(
+    s: Standing, c: Campaign, identity: str, status: str, detail: str, answer: Comparison | None, e: Evaluation | None
+) -> str:
+    if identity == c.baseline:
+        return "the baseline"
+    if status not in (Status.passed.value,):
+        return f"rejected: {status}" + (f": {detail.splitlines()[0]}" if detail else "")
+    if answer is None or e is None:
+        return "verified only"
+    if identity == s.best:
+        return "kept: the best so far"
+    if identity in s.leaders:
+        return "kept, then passed by a better one"
+    if identity in c.peers.values():
+        return "a peer: shown, never a leader"
+    if answer.regressed:
+        return f"rejected: slower on {', '.join(answer.regressed)}"
+    if answer.broken:
+        return f"rejected: breaks {', '.join(answer.broken)}"
+    return f"rejected: {answer.verdict.value} than its rival in the {e.effort.value}"
+
+
+def _curve(h: History, s: Standing, c: Campaign) -> tuple[CurvePoint, ...]:
+    points = [CurvePoint(measurements=0, seconds=0.0, speedup=1.0, candidate=c.baseline)]
+    waiting = list(s.leaders[1:])
+    for count, pairing in enumerate(h.evaluations, 1):
+        proved = pairing[2] in (Effort.confirm, Effort.promote)
+        if waiting and pairing[0] == waiting[0] and proved:
+            leader = waiting.pop(0)
+            points.append(
+                CurvePoint(
+                    measurements=count,
+                    seconds=h.times[pairing],
+                    speedup=math.exp(-s.estimates[leader]),
+                    candidate=leader,
+                )
+            )
+    last = points[-1]
+    points.append(last.model_copy(update={"measurements": h.measured, "seconds": h.seconds}))
+    return tuple(points)
+
+
+def _workloads(
+    proof: Evaluation, answer: Comparison, c: Campaign, task: KernelTask | None
+) -> tuple[WorkloadRow, ...]:
+    said = {w.name: w for w in task.workloads} if task else {}
+    rows = []
+    for result in proof.workloads:
+        metric = result.metric(c.objective.metric)
+        if metric is None:
+            continue
+        seconds = statistics.median(metric.candidate)
+        workload = said.get(result.workload)
+        traffic = task.traffic(workload) if task and workload else None
+        work = task.work(workload) if task and workload else None
+        ceiling = result.ceiling
+        copied = ceiling.bytes / statistics.median(ceiling.seconds) if ceiling else None
+        rows.append(
+            WorkloadRow(
+                name=result.workload,
+                weight=c.weights.get(result.workload, 1.0),
+                candidate_s=seconds,
+                rival_s=statistics.median(metric.rival),
+                ratio=ratio_of(answer.workloads[result.workload]),
+                error=max((e.worst_row for e in result.errors), default=0.0),
+                limit=max((e.limit for e in result.errors), default=0.0),
+                calls=result.calls,
+                bytes=traffic,
+                flops=work,
+                bytes_per_s=traffic / seconds if traffic else None,
+                flops_per_s=work / seconds if work else None,
+                copy_bytes_per_s=copied,
+                copy_share=_share(metric.candidate, ceiling.seconds) if ceiling else None,
+                copy_how=ceiling.how if ceiling else "",
+            )
+        )
+    return tuple(rows)
+
+
+def _share(candidate: tuple[float, ...], copies: tuple[float, ...]) -> Ratio:
+    pairs = [math.log(mine / copy) for mine, copy in zip(candidate, copies, strict=False)]
+    return ratio_of(effect(pairs))
+
+
+def _peer(h: History, s: Standing, c: Campaign, name: str, identity: str) -> PeerRow:
+    evaluation = direct(h, identity, s.best)
+    answer = compare(evaluation, c) if evaluation else None
+    per_workload: Mapping[str, Effect] = answer.workloads if answer else {}
+    return PeerRow(
+        name=name,
+        id=identity,
+        status=s.failed.get(identity, evaluation.status.value if evaluation else "not measured"),
+        best_over_peer=ratio_of(_inverse(answer.overall)) if answer else None,
+        workloads={w: ratio_of(_inverse(e)) for w, e in per_workload.items()},
+    )
+
+
+def _inverse(found: Effect) -> Effect:
+    return Effect(-found.log, -found.high, -found.low, found.pairs)
+

@@ -1,0 +1,338 @@
+"""The composition root: where things lie on this machine, and how the layers are put together for one task.
+
+Owns paths and wiring only. Nothing here is imported by another layer.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from warpsmith.analyse.compare import compare, noise_floor
+from warpsmith.campaign import Watcher, optimize
+from warpsmith.crew import LocalCrew, write_step
+from warpsmith.errors import BadInput, WarpsmithError
+from warpsmith.execute.local import LocalExecutor, Session
+from warpsmith.judge import VERSION
+from warpsmith.judge.machine import detect
+from warpsmith.model.base import digest, short
+from warpsmith.model.campaign import Budget, Campaign
+from warpsmith.model.candidate import Candidate
+from warpsmith.model.evaluation import Effort, Evaluation
+from warpsmith.model.step import Fault, Measure, Request, Result
+from warpsmith.model.target import Calibration, Target
+from warpsmith.propose import PROPOSERS, Proposer
+from warpsmith.settings import Settings, load
+from warpsmith.store.blobs import Blobs
+from warpsmith.store.files import write_atomic
+from warpsmith.store.folders import CANDIDATE_FILE, LoadedTask, find_task, load_candidate, load_task
+from warpsmith.store.history import History, fold
+from warpsmith.store.ledger import Ledger, read_events
+from warpsmith.toolchains import Configuration
+
+JUDGE = (sys.executable, "-m", "warpsmith.judge")
+CALIBRATION = Path(__file__).parent.parent / "judge" / "calibration"
+CALIBRATION_RUNS = 2
+"""A/A comparisons of a calibration, ten pairs each."""
+
+
+def find_root(start: Path) -> Path:
+    """The project: the nearest folder upwards that holds ``warpsmith.toml``, ``tasks`` or ``.warpsmith``, else ``start``."""
+    for folder in (start, *start.parents):
+        if any((folder / mark).exists() for mark in ("warpsmith.toml", "tasks", ".warpsmith")):
+            return folder
+    return start
+
+
+@dataclass(frozen=True)
+class Known:
+    """A task with its three kinds of candidates that have folders."""
+
+    loaded: LoadedTask
+    baseline: Candidate
+    entry: Candidate
+    peers: dict[str, Candidate]
+
+    @property
+    def all(self) -> tuple[Candidate, ...]:
+        """Every candidate with a folder."""
+        return (self.baseline, self.entry, *self.peers.values())
+
+
+class Workspace:
+    """One project folder with its settings."""
+
+    def __init__(self, root: Path | None = None, flags: Mapping[str, object] | None = None) -> None:
+        self.root = find_root(root or Path.cwd())
+        self.settings: Settings = load(self.root, flags or {})
+        self.home = (self.root / self.settings.home).resolve()
+        self.blobs = Blobs(self.home / "blobs")
+
+    def task(self, name: str) -> Known:
+        """A task by path or ``group/name``, with its candidates. Raises BadInput."""
+        loaded = load_task(find_task(name, self.root))
+        head = loaded.head
+        return Known(
+            loaded,
+            load_candidate(loaded.folder / head.baseline, self.blobs, head),
+            load_candidate(loaded.folder / head.entry, self.blobs, head),
+            {Path(p).name: load_candidate(loaded.folder / p, self.blobs, head) for p in head.peers},
+        )
+
+    def campaign_folder(self, task: str, tag: str) -> Path:
+        """Where the ledger of one campaign lies. Raises BadInput for a tag that is no file name."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}", tag):
+            raise BadInput(f"--tag: {tag!r} cannot name a campaign.", "Use letters, digits, '_', '-' and '.'.")
+        return self.home / "campaigns" / task / tag
+
+    def ledger(self, task: str, tag: str) -> Path:
+        """The ledger of one campaign."""
+        return self.campaign_folder(task, tag) / "ledger.jsonl"
+
+    def tags(self, task: str) -> list[str]:
+        """Campaigns that exist for a task."""
+        return sorted(p.parent.name for p in (self.home / "campaigns" / task).glob("*/ledger.jsonl"))
+
+    def history(self, task: str, tag: str) -> History:
+        """The history of a campaign. Raises BadInput where there is none."""
+        h = fold(read_events(self.ledger(task, tag)))
+        if h.campaign is None:
+            known = ", ".join(self.tags(task)) or "none"
+            raise BadInput(
+                f"task {task!r} has no campaign tagged {tag!r} (tags: {known}).", f"Run 'warpsmith optimize {task}'."
+            )
+        return h
+
+    def candidate(self, known: Known, name: str, tag: str) -> Candidate:
+        """A candidate named ``baseline``, ``entry``, ``best``, by a peer's name, a folder, or the beginning of an id."""
+        fixed = {"baseline": known.baseline, "entry": known.entry, **known.peers}
+        if name in fixed:
+            return fixed[name]
+        for folder in (Path(name), known.loaded.folder / name):
+            if (folder / CANDIDATE_FILE).is_file():
+                return load_candidate(folder, self.blobs, known.loaded.head)
+        from warpsmith.analyse.standing import standing
+
+        histories = [self.history(known.loaded.head.name, t) for t in self.tags(known.loaded.head.name)]
+        if name == "best":
+            h = self.history(known.loaded.head.name, tag)
+            return h.candidates[standing(h).best]
+        found = {i: c for h in histories for i, c in h.candidates.items() if i.startswith(name)}
+        if len(found) == 1:
+            return next(iter(found.values()))
+        problem = "matches several candidates" if found else "names no candidate"
+        raise BadInput(
+            f"{name!r} {problem} of {known.loaded.head.name}.",
+            "Give a folder with candidate.toml, an id from 'warpsmith history', or baseline, entry, best.",
+        )
+
+    def request(
+        self,
+        known: Known,
+        target: Target,
+        step: Measure,
+        candidate: Candidate,
+        rival: Candidate,
+        configuration: Configuration = "release",
+    ) -> Request:
+        """A measurement, complete."""
+        return Request(
+            step=step,
+            task=known.loaded.task,
+            task_digest=known.loaded.digest,
+            candidate=candidate,
+            rival=rival,
+            target=target,
+            configuration=configuration,
+            cold=self.settings.cold,
+            timeout_s=self.settings.call_timeout_s,
+            cache=str(self.home / "cache"),
+        )
+
+    def session(self, name: str) -> Session:
+        """A judge session of this machine, with its log."""
+        environment = {
+            **os.environ,
+            # large arrays come and go with every call: keep their pages instead of faulting them in anew
+            "MALLOC_MMAP_THRESHOLD_": str(1 << 40),
+            "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+        }
+        return Session(JUDGE, self.home / "logs" / f"judge-{name}.log", environment)
+
+    def executor(self, folder: Path, target: Target, name: str) -> LocalExecutor:
+        """Runs steps of ``target`` with their folders under ``folder``."""
+        device = f"{target.hardware}-{target.uuid}"
+        return LocalExecutor(folder, self.session(name), device, self.settings.step_timeout_s)
+
+    def crew(self, known: Known, campaign: Campaign, proposer: Proposer) -> LocalCrew:
+        """The crew of a campaign on this machine."""
+        folder = self.campaign_folder(campaign.task_name, campaign.tag)
+        inbox = folder / "inbox"
+        inbox.mkdir(parents=True, exist_ok=True)
+        executor = self.executor(folder / "steps" / short(campaign.scope), campaign.target, short(campaign.scope))
+
+        def request_for(step: Measure, candidate: Candidate, rival: Candidate) -> Request:
+            return self.request(known, campaign.target, step, candidate, rival)
+
+        return LocalCrew(executor, proposer, request_for, self.blobs, known.loaded.folder, inbox)
+
+    def proposer(self, name: str) -> Proposer:
+        """A proposer by name. Raises BadInput."""
+        if name not in PROPOSERS:
+            raise BadInput(f"--proposer: {name!r} is not known.", f"Choose one of: {', '.join(sorted(PROPOSERS))}.")
+        module, _, attribute = PROPOSERS[name].partition(":")
+        made: Proposer = getattr(import_module(module), attribute)()
+        return made
+
+    def open_campaign(self, known: Known, target: Target, tag: str, proposer: str, budget: Budget) -> Campaign:
+        """The campaign that the flags describe, on a calibrated device."""
+        head, settings = known.loaded.head, self.settings
+        calibration = self.calibrated(target)
+        return Campaign(
+            tag=tag,
+            task_name=head.name,
+            task=known.loaded.digest,
+            target=target,
+            judge=VERSION,
+            proposer=proposer,
+            budget=budget,
+            seed=settings.seed,
+            baseline=known.baseline.id,
+            entry=known.entry.id,
+            peers={name: c.id for name, c in known.peers.items()},
+            weights={w.name: w.weight for w in head.workloads},
+            objective=head.objective,
+            guardrails=head.guardrails,
+            min_gain=head.gate.min_gain if settings.min_gain < 0 else settings.min_gain,
+            noise_floor=calibration.noise_floor,
+            peak_flops_per_s=calibration.flops_per_s,
+            batch=settings.batch,
+            attempts=settings.attempts,
+        )
+
+    def optimize(self, known: Known, tag: str, budget: Budget, watch: Watcher | None = None) -> History:
+        """Run or resume the campaign ``tag`` of a task until its plan is empty."""
+        proposer = self.proposer(self.settings.proposer)
+        path = self.ledger(known.loaded.head.name, tag)
+        with Ledger(path) as ledger:
+            campaign = self.open_campaign(known, self.target(known), tag, proposer.name, budget)
+            crew = self.crew(known, campaign, proposer)
+            try:
+                return optimize(campaign, crew, ledger, known.all, watch or (lambda event, history: None))
+            finally:
+                crew.close()
+
+    def target(self, known: Known) -> Target:
+        """The device that the task asks for. Raises Missing where this machine has none."""
+        return detect(known.loaded.head.hardware)
+
+    def calibrated(self, target: Target) -> Calibration:
+        """What was measured of the device: from the last calibration, or measured now."""
+        try:
+            return Calibration.model_validate_json(self._calibration_file(target).read_bytes())
+        except (OSError, ValidationError):
+            return self.calibrate(target)
+
+    def calibrate(self, target: Target) -> Calibration:
+        """Measure the noise floor (identical candidates against each other), copy rates and peak, and keep them."""
+        known = self._calibration_task(target.hardware)
+        same = known.entry
+        effects = []
+        copies: dict[str, float] = {}
+        for run in range(CALIBRATION_RUNS):
+            evaluation = self.measure(known, target, same, same, Effort.confirm, name=f"calibrate-{run}")
+            campaign = _bare_campaign(known, target)
+            answer = compare(evaluation, campaign)
+            if answer is None:
+                raise WarpsmithError(f"the calibration task failed: {evaluation.status}: {evaluation.detail}.")
+            effects += [answer.overall]
+            for result in evaluation.workloads:
+                if result.ceiling is not None:
+                    ceiling = result.ceiling
+                    rate = ceiling.bytes / sorted(ceiling.seconds)[len(ceiling.seconds) // 2]
+                    copies[str(ceiling.bytes)] = max(rate, copies.get(str(ceiling.bytes), 0.0))
+        calibration = Calibration(
+            target=target.key,
+            noise_floor=noise_floor(effects),
+            comparisons=len(effects),
+            copy_bytes_per_s=copies,
+            flops_per_s=self._peak(target),
+            at=time.time(),
+        )
+        write_atomic(self._calibration_file(target), calibration.model_dump_json(indent=1))
+        return calibration
+
+    def _calibration_task(self, name: str) -> Known:
+        loaded = load_task(CALIBRATION / name)
+        same = load_candidate(loaded.folder / loaded.head.baseline, self.blobs, loaded.head)
+        return Known(loaded, same, same, {})
+
+    def _peak(self, target: Target) -> float:
+        """Single-precision operations per second of what one launch, or one core, can use at most."""
+        known = self._calibration_task(f"{target.hardware}-peak")
+        evaluation = self.measure(known, target, known.entry, known.entry, Effort.screen, name="calibrate-peak")
+        metric = evaluation.workloads[0].metric("time") if evaluation.passed else None
+        task = known.loaded.kernel
+        if metric is None or task is None:
+            raise WarpsmithError(f"the calibration task failed: {evaluation.status}: {evaluation.detail}.")
+        return task.work(task.workloads[0]) / min(metric.candidate + metric.rival)
+
+    def measure(
+        self,
+        known: Known,
+        target: Target,
+        candidate: Candidate,
+        rival: Candidate,
+        effort: Effort,
+        name: str,
+        configuration: Configuration = "release",
+    ) -> Evaluation:
+        """One measurement outside any campaign. Raises WarpsmithError where the machine keeps failing."""
+        step = Measure(candidate=candidate.id, rival=rival.id, effort=effort, round=0)
+        request = self.request(known, target, step, candidate, rival, configuration)
+        executor = self.executor(self.home / "steps", target, name)
+        key = digest([name, os.getpid(), time.time_ns()])
+        try:
+            for attempt in range(self.settings.attempts):
+                answer = executor.run(
+                    key, attempt, lambda folder: write_step(folder, request, known.loaded.folder, self.blobs)
+                )
+                if isinstance(answer, Result) and isinstance(answer.outcome, Evaluation):
+                    executor.forget(key)
+                    return answer.outcome
+                fault = answer.outcome if isinstance(answer, Result) else answer
+        finally:
+            executor.close()
+        assert isinstance(fault, Fault)
+        raise WarpsmithError(f"the measurement was lost {self.settings.attempts} times: {fault.what}: {fault.detail}")
+
+    def _calibration_file(self, target: Target) -> Path:
+        return self.home / "devices" / f"{target.key[:16]}.json"
+
+
+def _bare_campaign(known: Known, target: Target) -> Campaign:
+    head = known.loaded.head
+    return Campaign(
+        tag="calibration",
+        task_name=head.name,
+        task=known.loaded.digest,
+        target=target,
+        judge=VERSION,
+        proposer="none",
+        budget=Budget(rounds=0),
+        seed=0,
+        baseline=known.baseline.id,
+        entry=known.entry.id,
+        weights={w.name: w.weight for w in head.workloads},
+        objective=head.objective,
+        min_gain=head.gate.min_gain,
+        noise_floor=0.0,
+    )

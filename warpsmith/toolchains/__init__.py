@@ -1,0 +1,70 @@
+"""Source to something loadable: one file per toolchain, one protocol, one cache.
+
+A toolchain turns the sources of a candidate into one binary and says what the compiler said of it. It raises
+:class:`~warpsmith.errors.BuildFailed` for the candidate's fault and :class:`~warpsmith.errors.Missing` where the machine lacks it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Literal, Protocol
+
+from warpsmith.errors import BadInput
+from warpsmith.model.candidate import Candidate
+from warpsmith.model.evaluation import Build
+from warpsmith.model.target import Target
+
+Configuration = Literal["release", "debug"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be built: ``candidate`` with its sources under ``sources``, into ``output``."""
+
+    candidate: Candidate
+    sources: Path
+    target: Target
+    configuration: Configuration
+    output: Path
+
+    @property
+    def defines(self) -> tuple[str, ...]:
+        """The parameters as compiler flags; ``WARPSMITH_DEBUG`` says that checks are on."""
+        said = [f"-D{name}={value}" for name, value in sorted(self.candidate.parameters.items())]
+        return (*said, "-DWARPSMITH_DEBUG=1") if self.configuration == "debug" else tuple(said)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files of the candidate, as paths below ``sources``."""
+        return tuple(s.path for s in self.candidate.sources)
+
+
+class Toolchain(Protocol):
+    """The one protocol of this layer."""
+
+    name: str
+
+    def version(self) -> str:
+        """What would build, such as ``gcc 12.2.0``: part of the cache key. Raises Missing with the remedy."""
+
+    def build(self, job: Job) -> Build:
+        """Write ``job.output`` and report. Raises BuildFailed with the compiler's log."""
+
+
+TOOLCHAINS = {
+    "c": "warpsmith.toolchains.c:C",
+    "cuda": "warpsmith.toolchains.cuda:Cuda",
+    "python": "warpsmith.toolchains.python:Python",
+}
+"""Name in ``candidate.toml`` to ``module:class``, imported when needed."""
+
+
+def toolchain(name: str) -> Toolchain:
+    """The toolchain of that name. Raises BadInput for an unknown one."""
+    if name not in TOOLCHAINS:
+        raise BadInput(f"toolchain: {name!r} is not known.", f"Choose one of: {', '.join(sorted(TOOLCHAINS))}.")
+    module, _, attribute = TOOLCHAINS[name].partition(":")
+    made: Toolchain = getattr(import_module(module), attribute)()
+    return made

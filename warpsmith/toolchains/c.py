@@ -1,0 +1,66 @@
+"""C through gcc or clang, tuned for the machine that builds it, to a shared object."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from functools import lru_cache
+
+from warpsmith.errors import Missing
+from warpsmith.model.base import digest_bytes
+from warpsmith.model.evaluation import Build
+from warpsmith.toolchains import Job
+from warpsmith.toolchains.compiler import check_flags, run
+
+BASE = ("-shared", "-fPIC", "-march=native", "-std=gnu17")
+FLAGS = {
+    "release": ("-O3",),
+    "debug": ("-O1", "-g", "-fno-omit-frame-pointer", "-fstack-protector-strong", "-Wall", "-Wextra"),
+}
+
+
+class C:
+    """The ``c`` toolchain. ``WARPSMITH_CC`` names the compiler; gcc, then clang, then cc otherwise."""
+
+    name = "c"
+
+    def version(self) -> str:
+        """``gcc (Debian 12.2.0-14) 12.2.0``."""
+        return _version(compiler())
+
+    def build(self, job: Job) -> Build:
+        """One shared object from all ``.c`` files; headers are found beside them."""
+        check_flags(job.candidate.flags)
+        sources = [f for f in job.files if f.endswith(".c")]
+        command = (
+            *(compiler(), *BASE, *FLAGS[job.configuration]),
+            *(*job.defines, *job.candidate.flags, "-o", str(job.output), *sources, "-lm"),
+        )
+        began = time.monotonic()
+        log = run(command, job.sources)
+        content = job.output.read_bytes()
+        return Build(
+            toolchain=self.name,
+            configuration=job.configuration,
+            command=tuple("OUTPUT" if part == str(job.output) else part for part in command),
+            seconds=time.monotonic() - began,
+            binary=digest_bytes(content),
+            binary_bytes=len(content),
+            log=log,
+        )
+
+
+def compiler() -> str:
+    """The C compiler to use. Raises Missing where there is none."""
+    for name in (os.environ.get("WARPSMITH_CC"), "gcc", "clang", "cc"):
+        if name and shutil.which(name):
+            return name
+    raise Missing("no C compiler was found (gcc, clang, cc).", "Install gcc, or set WARPSMITH_CC.")
+
+
+@lru_cache(maxsize=4)
+def _version(name: str) -> str:
+    printed = subprocess.run([name, "--version"], capture_output=True, text=True, check=False).stdout
+    return printed.splitlines()[0].strip() if printed else name
