@@ -38,6 +38,10 @@ RequestFor = Callable[[Measure, Candidate, Candidate], Request]
 """Completes a measurement with the task, the target and the settings of this campaign."""
 
 
+Done = tuple[Finished, str | None]
+"""An outcome, and the key of the step's folder where it has one."""
+
+
 class LocalCrew:
     """One device, one proposer. ``inbox`` is the folder where submissions land."""
 
@@ -52,7 +56,7 @@ class LocalCrew:
         self.inbox = inbox
         self._measuring = ThreadPoolExecutor(1, "measure")
         self._asking = ThreadPoolExecutor(1, "propose")
-        self._done: Queue[Future[Finished]] = Queue()
+        self._done: Queue[Future[Done]] = Queue()
         self._busy = 0
         self._kept: list[str] = []
         """Steps whose folders can go once their outcome is in the ledger."""
@@ -77,16 +81,18 @@ class LocalCrew:
 
     def next(self) -> Finished:
         """The next outcome. Raises what a thread raised: that is our own bug, never a candidate's doing."""
-        for key in self._kept:
-            self.executor.forget(key)  # its event has been appended since
+        for kept in self._kept:
+            self.executor.forget(kept)  # its event has been appended since
         self._kept = []
         while True:
             try:
-                finished = self._done.get(timeout=0.2).result()
+                finished, key = self._done.get(timeout=0.2).result()
             except Empty:
                 continue  # a wait without time-out could not be interrupted
             if isinstance(finished.step, Measure):
                 self._busy -= 1
+            if key is not None and not isinstance(finished.outcome, Fault):
+                self._kept.append(key)  # the folder of a fault stays, to be looked into
             return finished
 
     def arrived(self) -> list[Submitted]:
@@ -112,16 +118,16 @@ class LocalCrew:
         self._measuring.shutdown(wait=True, cancel_futures=True)
         self._asking.shutdown(wait=False, cancel_futures=True)
 
-    def _propose(self, step: Propose, history: History) -> Finished:
+    def _propose(self, step: Propose, history: History) -> Done:
         began = time.monotonic()
         outcome: Proposal | Fault
         try:
             outcome = self.proposer.propose(step, history)
         except WarpsmithError as error:
             outcome = Fault(what="the proposer failed", detail=str(error))
-        return Finished(step=step, outcome=outcome, seconds=time.monotonic() - began, at=time.time())
+        return Finished(step=step, outcome=outcome, seconds=time.monotonic() - began, at=time.time()), None
 
-    def _measure(self, step: Measure, history: History) -> Finished:
+    def _measure(self, step: Measure, history: History) -> Done:
         began = time.monotonic()
         request = self.request_for(step, history.candidates[step.candidate], history.candidates[step.rival])
 
@@ -130,11 +136,9 @@ class LocalCrew:
 
         key = measurement_key(request)
         answer = self.executor.run(key, step.attempt, prepare)
-        if isinstance(answer, Result):
-            self._kept.append(key)
         outcome: Outcome = answer.outcome if isinstance(answer, Result) else answer
         seconds = answer.seconds if isinstance(answer, Result) else time.monotonic() - began
-        return Finished(step=step, outcome=outcome, seconds=seconds, at=time.time())
+        return Finished(step=step, outcome=outcome, seconds=seconds, at=time.time()), key
 
 
 def measurement_key(request: Request) -> str:

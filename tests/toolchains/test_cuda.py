@@ -47,7 +47,10 @@ def compilers() -> list[str]:
     return working
 
 
-@pytest.fixture(params=compilers() or [pytest.param("", marks=pytest.mark.skip("neither NVRTC nor nvcc works here"))])
+NONE = pytest.param("", marks=pytest.mark.skip("neither NVRTC nor nvcc works here"))
+
+
+@pytest.fixture(params=[pytest.param(name) for name in compilers()] or [NONE])
 def compiler(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each test runs with every compiler of this machine."""
     monkeypatch.setenv(module.FORCE, request.param)

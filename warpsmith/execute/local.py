@@ -82,7 +82,7 @@ class Session:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
-                    env=self.environment,
+                    env={**(self.environment or os.environ), "PARENT_PID": str(os.getpid())},
                     start_new_session=True,
                     bufsize=0,
                 )
@@ -128,7 +128,8 @@ class LocalExecutor:
     def run(self, key: str, attempt: int, prepare: Callable[[Path], None]) -> Result | Fault:
         """The result of step ``key``. One that an earlier attempt left behind is taken as it is, never measured again."""
         for folder in sorted(self.steps.glob(f"{key[:32]}-*")):
-            if (found := read_result(folder)) is not None:
+            found = read_result(folder)
+            if found is not None and not isinstance(found.outcome, Fault):
                 return found
         folder = self.steps / f"{key[:32]}-{attempt}"
         folder.mkdir(parents=True, exist_ok=True)

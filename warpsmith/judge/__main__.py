@@ -70,10 +70,9 @@ def serve() -> None:
 
 def main() -> None:
     """Die with the parent, then serve; an unexpected error is printed to the log and ends the session."""
-    parent = os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        return
+    if os.getppid() != int(os.environ.get("PARENT_PID", os.getppid())):
+        return  # it died while this process was starting: an orphan must not measure beside its successor
     try:
         serve()
     except Exception:  # the edge of this process: the executor turns its end into a fault that carries this log

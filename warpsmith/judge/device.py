@@ -1,6 +1,6 @@
 """The device contract: kernels launched by a trusted process, over device memory that the judge owns.
 
-Owns the buffers (guard bands, poison), their hand-over by CUDA IPC, and the launcher's life. Oracle and expected outputs
+Owns the buffers (guard bands, poison), their hand-over by CUDA IPC, and the launcher's life. The oracle and its outputs
 live in the judge's own context, which no launcher maps.
 """
 

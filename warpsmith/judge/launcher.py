@@ -4,13 +4,15 @@ Started as a program of its own, never imported by the judge. Imports the standa
 only: starting costs little more than a CUDA context. It maps the judge's buffers of one candidate, and nothing else of
 the judge's: no oracle, no other candidate's buffers.
 
-    launcher.py CONFIG.json     names pipes, device and cubin; then come JSON lines, each with one answer
+    launcher.py COMMANDS ANSWERS    two pipes; a line of configuration, then JSON lines, each with one answer
 
+    (started)                                                        ->  {"ready": true}
+    {"do": "load", "binary", "kernels", "flush_bytes"}               ->  {"loaded": facts by kernel}
     {"do": "prepare", "workload", "buffers", "scratch", "launches"}  ->  {"prepared": workload}
     {"do": "call", "workload", "timed"}                              ->  {"seconds": s}
     {"do": "copy", "bytes"}                                          ->  {"seconds": s}
 
-``{"refused": why}`` is the candidate's doing and leaves the launcher alive; ``{"error": name, "stage": stage}`` ends it.
+``{"refused": why}`` is the candidate's doing; ``{"error": name, "stage": stage}`` is the device's, and ends it.
 """
 
 import ctypes
@@ -19,7 +21,7 @@ import os
 import resource
 import signal
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
@@ -103,8 +105,7 @@ class Launcher:
         ask(cu.cuCtxSetCurrent, self.context)
         self.stream = ask(cu.cuStreamCreate, int(cu.CUstream_flags.CU_STREAM_NON_BLOCKING))
         self.began, self.ended = (ask(cu.cuEventCreate, 0) for _ in range(2))
-        self.flush_bytes = config["flush_bytes"]
-        self.flush = ask(cu.cuMemAlloc, self.flush_bytes) if self.flush_bytes else 0
+        self.flush_bytes = self.flush = 0
         self.gate = Gate(cu, self.stream)
         self.functions: dict[str, Any] = {}
         self.scratch: dict[str, tuple[int, int]] = {}
@@ -120,14 +121,17 @@ class Launcher:
                 return device
         raise CudaError(f"no device has the UUID {uuid}")
 
-    def load(self, path: str, kernels: list[str]) -> dict[str, dict[str, int]]:
-        """Load the cubin; facts of each kernel, under the names of the judge's build report."""
+    def load(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Load a cubin, if one is named; facts of each kernel, under the names of the judge's build report."""
         cu = self.cu
-        with open(path, "rb") as file:
-            self.module = ask(cu.cuModuleLoadData, file.read())
+        self.flush_bytes = message["flush_bytes"]
+        self.flush = int(ask(cu.cuMemAlloc, self.flush_bytes)) if self.flush_bytes else 0
+        if message["binary"]:
+            with open(message["binary"], "rb") as file:
+                self.module = ask(cu.cuModuleLoadData, file.read())
         facts = {}
         attribute = cu.CUfunction_attribute
-        for name in kernels:
+        for name in message["kernels"]:
             function = ask(cu.cuModuleGetFunction, self.module, name.encode())
             self.functions[name] = function
             facts[name] = {
@@ -135,7 +139,7 @@ class Launcher:
                 "stack_bytes": ask(cu.cuFuncGetAttribute, attribute.CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES, function),
                 "shared_bytes": ask(cu.cuFuncGetAttribute, attribute.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, function),
             }
-        return facts
+        return {"loaded": facts}
 
     def prepare(self, message: dict[str, Any]) -> dict[str, Any]:
         """Map the buffers of a workload, allocate its scratch, and lay its launches out."""
@@ -250,25 +254,22 @@ class Launcher:
         return max(float(ask(cu.cuEventElapsedTime, self.began, self.ended)) / 1e3, 1e-9)
 
 
-def serve(config: dict[str, Any], answer: Any) -> None:
-    """Load, then answer messages until the judge closes the pipe; ends the process where the device failed."""
+def serve(config: dict[str, Any], commands: TextIO, answer: Any) -> None:
+    """Answer messages until the judge closes the pipe; ends the process where the device failed."""
     stage = "start"
     try:
         from cuda.bindings import driver
 
         launcher = Launcher(driver, config)
-        stage = "load"
-        kernels = launcher.load(config["binary"], config["kernels"]) if config["binary"] else {}
-        answer({"ready": kernels})
-        verbs = {"prepare": launcher.prepare, "call": launcher.call, "copy": launcher.copy}
-        with os.fdopen(config["commands"], "r") as commands:
-            for line in commands:
-                message = json.loads(line)
-                stage = message["do"]
-                try:
-                    answer(verbs[stage](message))
-                except Refused as refused:
-                    answer({"refused": str(refused)})
+        answer({"ready": True})
+        verbs = {"load": launcher.load, "prepare": launcher.prepare, "call": launcher.call, "copy": launcher.copy}
+        for line in commands:
+            message = json.loads(line)
+            stage = message["do"]
+            try:
+                answer(verbs[stage](message))
+            except Refused as refused:
+                answer({"refused": str(refused)})
     except CudaError as error:
         answer({"error": str(error), "stage": stage})
         sys.stdout.flush()
@@ -278,15 +279,15 @@ def serve(config: dict[str, Any], answer: Any) -> None:
 
 def main() -> None:
     """Read the configuration, confine, serve."""
-    with open(sys.argv[1]) as file:
-        config = json.load(file)
+    commands, answers = os.fdopen(int(sys.argv[1])), int(sys.argv[2])
+    config = json.loads(commands.readline())
     confine(config)
     sys.path.extend(p for p in config["paths"] if p not in sys.path)
 
     def answer(said: dict[str, Any]) -> None:
-        os.write(config["answers"], (json.dumps(said) + "\n").encode())
+        os.write(answers, (json.dumps(said) + "\n").encode())
 
-    serve(config, answer)
+    serve(config, commands, answer)
 
 
 main()

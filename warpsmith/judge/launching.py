@@ -23,6 +23,7 @@ from warpsmith.model.evaluation import Status
 LIMITS = {"RLIMIT_FSIZE": OUTPUT_LIMIT, "RLIMIT_CORE": 0, "RLIMIT_NOFILE": 512}
 """No RLIMIT_AS: a CUDA context reserves address space for all memory of all devices."""
 ANSWER_LIMIT = 1 << 20
+LAUNCHER = Path(__file__).with_name("launcher.py")
 _NOT_ITS_DOING = (
     "CUDA_ERROR_ECC_UNCORRECTABLE", "CUDA_ERROR_NVLINK_UNCORRECTABLE", "CUDA_ERROR_DEVICE_UNAVAILABLE",
     "CUDA_ERROR_SYSTEM_NOT_READY", "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "CUDA_ERROR_NO_DEVICE",
@@ -31,35 +32,37 @@ _PASSED = ("LD_LIBRARY_PATH", "CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES")
 
 
 class LauncherProcess:
-    """One launcher. Spawned at once; it says that it is ready on its own time."""
+    """One launcher. Spawned at once; it says that it is ready on its own time. It touches no files but the cubin."""
 
-    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.printed = folder / "printed"
+    def __init__(self, config: dict[str, Any], program: Path = LAUNCHER) -> None:
         self.ended = False
         self._rest = b""
+        self._printed = os.memfd_create("warpsmith-launcher", os.MFD_CLOEXEC)
         commands, self._commands = os.pipe()
         self._answers, answers = os.pipe()
-        said = {**config, "parent": os.getpid(), "limits": LIMITS, "commands": commands, "answers": answers}
-        (folder / "config.json").write_text(json.dumps(said))
-        with self.printed.open("wb") as printed:
-            self._child = subprocess.Popen(
-                [sys.executable, "-I", str(Path(__file__).with_name("launcher.py")), "config.json"],
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=printed,
-                stderr=printed,
-                env=_environment(config["uuid"]),
-                pass_fds=(commands, answers),
-                start_new_session=True,
-            )
+        self._child = subprocess.Popen(
+            [sys.executable, "-I", str(program), str(commands), str(answers)],
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=self._printed,
+            stderr=self._printed,
+            env=_environment(config["uuid"]),
+            pass_fds=(commands, answers),
+            start_new_session=True,
+        )
         os.close(commands)
         os.close(answers)
+        self._send({**config, "parent": os.getpid(), "limits": LIMITS})
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return not self.ended and self._child.poll() is None
 
     def ask(self, message: dict[str, Any], wanted: str, timeout_s: float, during: str) -> Any:
         """Send a message; the value under ``wanted`` of its answer. Raises as :meth:`wait` does."""
         try:
-            os.write(self._commands, (json.dumps(message) + "\n").encode())
+            self._send(message)
         except BrokenPipeError:
             raise self._death("between calls") from None
         return self.wait(wanted, timeout_s, during)
@@ -72,16 +75,17 @@ class LauncherProcess:
         """
         try:
             answer = json.loads(self._line(timeout_s, during))
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         match answer:
             case {"refused": str(why)}:
                 raise CandidateFailed(Status.crashed, f"launch plan: {why}")
             case {"error": str(name), "stage": str(stage)}:
+                said = self._said()
                 self.stop()
                 if stage not in ("load", "call") or name in _NOT_ITS_DOING:
                     raise WorkerLost(f"the launcher failed at {stage}: {name} {during}")
-                raise CandidateFailed(Status.crashed, f"{name} {during}{self._said()}")
+                raise CandidateFailed(Status.crashed, f"{name} {during}{said}")
             case dict() if wanted in answer:
                 return answer[wanted]
         self.stop()
@@ -96,18 +100,25 @@ class LauncherProcess:
         raise WorkerLost(f"the launcher measured {value!r} s {during}")
 
     def stop(self) -> None:
-        """SIGKILL to the launcher and its group, then reap it. Raises WorkerLost where it cannot be reaped."""
+        """End it and wait until it is gone. Raises WorkerLost where it does not go."""
+        self.kill()
+        try:
+            self._child.wait(10.0)
+        except subprocess.TimeoutExpired:
+            raise WorkerLost(f"the launcher {self._child.pid} did not end within 10 s of SIGKILL") from None
+
+    def kill(self) -> None:
+        """SIGKILL to it and its group, without waiting: a context takes about 60 ms to go."""
         if self.ended:
             return
         self.ended = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._child.pid, 9)
-        os.close(self._commands)
-        os.close(self._answers)
-        try:
-            self._child.wait(10.0)
-        except subprocess.TimeoutExpired:
-            raise WorkerLost(f"the launcher {self._child.pid} did not end within 10 s of SIGKILL") from None
+        for descriptor in (self._commands, self._answers, self._printed):
+            os.close(descriptor)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        os.write(self._commands, (json.dumps(message) + "\n").encode())
 
     def _line(self, timeout_s: float, during: str) -> bytes:
         deadline = time.monotonic() + timeout_s
@@ -128,21 +139,17 @@ class LauncherProcess:
             status = self._child.wait(5.0)
         except subprocess.TimeoutExpired:
             status = 0
+        said = self._said()
         self.stop()
         if status >= 0:
-            return WorkerLost(f"the launcher ended with exit status {status} {during}{self._said()}")
+            return WorkerLost(f"the launcher ended with exit status {status} {during}{said}")
         error = death(status, during)
-        return CandidateFailed(error.status, f"{error.detail}{self._said()}") if isinstance(
-            error, CandidateFailed
-        ) else error  # fmt: skip
+        return CandidateFailed(error.status, error.detail + said) if isinstance(error, CandidateFailed) else error
 
     def _said(self) -> str:
         """The end of what it printed (a kernel's printf lands there too)."""
-        try:
-            with self.printed.open("rb") as printed:
-                text = printed.read(OUTPUT_LIMIT)[-300:].decode(errors="replace").strip()
-        except OSError:
-            return ""
+        length = min(300, os.fstat(self._printed).st_size)
+        text = os.pread(self._printed, 300, os.fstat(self._printed).st_size - length).decode(errors="replace").strip()
         return f"; it printed: {text}" if text else ""
 
 

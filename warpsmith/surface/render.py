@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from warpsmith.analyse.compare import compare
 from warpsmith.analyse.standing import standing
 from warpsmith.campaign import Watcher
 from warpsmith.model.base import short
@@ -19,7 +20,7 @@ from warpsmith.model.evaluation import Evaluation
 from warpsmith.model.step import Fault, Measure, Proposal
 from warpsmith.store.history import History
 from warpsmith.surface import answers
-from warpsmith.surface.view import Ratio, Row, View, view
+from warpsmith.surface.view import Ratio, Row, View, ratio_of
 
 if TYPE_CHECKING:
     from warpsmith.surface.workspace import Workspace
@@ -238,20 +239,20 @@ def _doing(event: Started) -> str:
 
 def _line(event: Finished, h: History) -> str:
     step, outcome = event.step, event.outcome
-    left = _time_left(h)
     if isinstance(outcome, Fault):
         return f"{step.kind}: fault: {outcome.what}; trying again"
     if isinstance(outcome, Proposal):
         return f"round {len(h.rounds)}: {len(outcome.candidates)} candidates ({outcome.notes})"
+    if not isinstance(outcome, Evaluation):
+        return f"{step.kind}: done"
     assert h.campaign is not None
     s = standing(h)
-    best = exp(-s.estimates[s.best])
-    row = next((r for r in view(h, None).rows if r.id == getattr(step, "candidate", "")), None)
-    said = f"{row.status} {row.verdict or ''} {ratio_text(row.ratio)}" if row else ""
-    label = _label(row) if row else ""
-    effort = step.effort if isinstance(step, Measure) else step.kind
-    name = short(row.id) if row else ""
-    return f"[{h.measured:3d}] {effort:8s} {name} {said}  {label}  best {best:.3f}x{left}"
+    answer = compare(outcome, h.campaign)
+    found = f"{answer.verdict} {ratio_text(ratio_of(answer.overall))}" if answer else f"{outcome.status}"
+    candidate = h.candidates[outcome.candidate]
+    label = _parameters(candidate.parameters) or candidate.memo
+    beside = f"{short(outcome.candidate)} / {short(outcome.rival)}"
+    return f"[{h.measured:3d}] {outcome.effort:7s} {beside}  {found}  {label}  best {exp(-s.estimates[s.best]):.3f}x{_time_left(h)}"
 
 
 def _time_left(h: History) -> str:

@@ -1,0 +1,123 @@
+"""kill -9 at random moments: of the campaign, of the judge, of a worker. Nothing is lost, nothing is measured twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from warpsmith.analyse.standing import standing
+from warpsmith.model.campaign import Finished
+from warpsmith.model.evaluation import Evaluation
+from warpsmith.model.step import Fault
+from warpsmith.store.history import History, fold
+from warpsmith.store.ledger import read_events
+from warpsmith.surface.stamp import stamp
+
+DRIVER = Path(__file__).parent / "driver.py"
+KILLS = 50
+ROOT = Path(__file__).parent.parent.parent
+
+
+def project(folder: Path) -> Path:
+    stamp(folder / "tasks", "my/axpy", "kernel", "cpu")
+    task = folder / "tasks/my/axpy/task.toml"
+    task.write_text(task.read_text().replace("4194304", "4096").replace("1000003", "1003"))
+    return folder
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    log = (folder / "driver.log").open("ab")
+    with log:
+        return subprocess.Popen(
+            [sys.executable, str(DRIVER), str(folder)], cwd=folder, stdout=log, stderr=log,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+
+
+def ledger(folder: Path) -> Path:
+    return folder / ".warpsmith/campaigns/my/axpy/main/ledger.jsonl"
+
+
+def children(process: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{process}/task").glob("*/children"):
+        try:
+            found += [int(x) for x in task.read_text().split()]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def victims(campaign: int) -> dict[str, list[int]]:
+    judges = children(campaign)
+    return {"campaign": [campaign], "judge": judges, "worker": [w for j in judges for w in children(j)]}
+
+
+def kill_one(campaign: subprocess.Popen[bytes], rng: random.Random) -> str | None:
+    """Kill a process of a random kind; its kind, or None where none of that kind lives now."""
+    kind = rng.choice(["campaign", "judge", "worker"])
+    alive = victims(campaign.pid)[kind]
+    if not alive:
+        return None
+    try:
+        os.kill(rng.choice(alive), signal.SIGKILL)
+    except ProcessLookupError:
+        return None
+    return kind
+
+
+def facts(h: History) -> list[tuple[object, ...]]:
+    """What must not depend on what was killed: every pairing in order, its status and its samples."""
+    return [
+        (pairing, e.status, tuple((w.workload, w.status, w.metrics) for w in e.workloads))
+        for pairing, e in h.evaluations.items()
+    ]
+
+
+@pytest.mark.timeout(280)
+def test_fifty_kills_change_nothing(tmp_path: Path) -> None:
+    undisturbed = project(tmp_path / "undisturbed")
+    assert start(undisturbed).wait() == 0, (undisturbed / "driver.log").read_text()
+    wanted = fold(read_events(ledger(undisturbed)))
+
+    folder = project(tmp_path / "disturbed")
+    rng = random.Random(20261121)
+    kills: dict[str, int] = {"campaign": 0, "judge": 0, "worker": 0}
+    running = start(folder)
+    while sum(kills.values()) < KILLS:
+        time.sleep(rng.uniform(0.0, 0.5) if running.poll() is None else 0.0)
+        if running.poll() is not None:
+            if running.returncode == 0:  # it finished between kills: begin a campaign of the same kind anew
+                _expect_equal(folder, wanted)
+                folder = project(tmp_path / f"disturbed-{sum(kills.values())}")
+            running = start(folder)
+            continue
+        if (kind := kill_one(running, rng)) is not None:
+            kills[kind] += 1
+            if kind == "campaign":
+                running.wait()
+    while running.wait() != 0:
+        assert running.returncode == -signal.SIGKILL, (folder / "driver.log").read_text()[-3000:]
+        running = start(folder)
+    _expect_equal(folder, wanted)
+    assert min(kills.values()) >= 5, kills
+
+
+def _expect_equal(folder: Path, wanted: History) -> None:
+    events = read_events(ledger(folder))
+    h = fold(events)
+    assert facts(h) == facts(wanted)
+    assert list(h.candidates) == list(wanted.candidates)
+    assert standing(h) == standing(wanted)
+    finished = [e.outcome for e in events if isinstance(e, Finished) and isinstance(e.outcome, Evaluation)]
+    assert len(finished) == len(h.evaluations), "a result stands in the ledger twice"
+    lines = (folder / ".warpsmith/finished.log").read_text().splitlines()
+    assert len(lines) == len(set(lines)), "a finished measurement was made again"
+    assert not any(isinstance(e.outcome, Fault) and "could not" in e.outcome.what for e in events if isinstance(e, Finished))

@@ -1,0 +1,310 @@
+"""The device contract on a GPU: each way for a candidate to end gets its status, and the judge goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+
+from warpsmith.crew import write_step
+from warpsmith.errors import Missing
+from warpsmith.execute.local import LocalExecutor, Session
+from warpsmith.judge.__main__ import make_bench
+from warpsmith.judge.failures import WorkerLost
+from warpsmith.judge.kernel import KernelJudge
+from warpsmith.judge.machine import detect
+from warpsmith.model.candidate import Candidate, Launch, Scratch, SourceFile
+from warpsmith.model.evaluation import Effort, Evaluation, Status
+from warpsmith.model.step import Measure, Request, Result
+from warpsmith.model.target import Target
+from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
+from warpsmith.store.blobs import Blobs
+
+pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]
+TASK = KernelTask(
+    name="test/scale",
+    title="scale",
+    hardware="cuda",
+    contract="device",
+    arguments=(
+        Argument(name="x", role=Role.input, dtype=Dtype.f32, shape=("N",)),
+        Argument(name="y", role=Role.output, dtype=Dtype.f32, shape=("N",)),
+        Argument(name="N", role=Role.axis),
+        Argument(name="scale", role=Role.scalar, dtype=Dtype.f32, value=1.5),
+    ),
+    bytes="8 * N",
+    workloads=(Workload(name="odd", axes={"N": (1 << 20) + 3}), Workload(name="one", axes={"N": 1})),
+)
+REFERENCE = "def reference(xp, x, scale):\n    return x * scale\n"
+HEAD = 'extern "C" __global__ void k(float* x, float* y, long long n, float scale) {\n'
+EACH = HEAD + "for (long long i = blockIdx.x * 256 + threadIdx.x; i < n; i += 256 * gridDim.x) { BODY }\n AFTER }"
+
+
+def kernel(body: str = "y[i] = x[i] * scale;", after: str = "") -> str:
+    return EACH.replace("BODY", body).replace("AFTER", after)
+
+
+@dataclass
+class Bay:
+    """What measures here."""
+
+    root: Path
+    target: Target
+    count: int = 0
+    blobs: Blobs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.blobs = Blobs(self.root / "blobs")
+        (self.root / "task").mkdir()
+        (self.root / "task" / "reference.py").write_text(REFERENCE)
+
+    def candidate(self, source: str, scratch: tuple[Scratch, ...] = (), **launch: Any) -> Candidate:
+        said: dict[str, Any] = {
+            "kernel": "k", "grid": ("min(4 * SM_COUNT, ceil_div(N, 256))", 1, 1), "block": (256, 1, 1),
+            "arguments": ("x", "y", "N", "scale"), **launch,
+        }  # fmt: skip
+        return Candidate(
+            toolchain="cuda",
+            entry="k",
+            sources=(SourceFile(path="k.cu", content=self.blobs.put(source.encode())),),
+            launch=said.pop("launches", None) or (Launch(**said),),
+            scratch=scratch,
+        )
+
+    def request(self, candidate: Candidate, effort: Effort = Effort.screen, **options: Any) -> Request:
+        rival = options.pop("rival", None) or self.candidate(kernel())
+        self.count += 1
+        return Request(
+            step=Measure(candidate=candidate.id, rival=rival.id, effort=effort, round=self.count),
+            task=TASK,
+            task_digest="0" * 64,
+            candidate=candidate,
+            rival=rival,
+            target=self.target,
+            cache=str(self.root / "cache"),
+            **{"timeout_s": 5.0, **options},
+        )
+
+    def judge(self, candidate: Candidate, effort: Effort = Effort.screen, **options: Any) -> Evaluation:
+        """Measured in this process."""
+        request = self.request(candidate, effort, **options)
+        folder = self.root / f"step-{self.count}"
+        write_step(folder, request, self.root / "task", self.blobs)
+        return KernelJudge(request, folder, make_bench).judge()
+
+
+@pytest.fixture(scope="module")
+def bay(tmp_path_factory: pytest.TempPathFactory) -> Bay:
+    try:
+        target = detect("cuda")
+    except Missing as missing:
+        pytest.skip(str(missing))
+    return Bay(tmp_path_factory.mktemp("bay"), target)
+
+
+def times(evaluation: Evaluation, workload: int = 0) -> tuple[float, float]:
+    metric = evaluation.workloads[workload].metric("time")
+    assert metric is not None
+    return median(metric.candidate), median(metric.rival)
+
+
+def test_a_right_candidate_passes_with_times_and_facts(bay: Bay) -> None:
+    found = bay.judge(bay.candidate(kernel() + "// another"))
+    assert found.passed, found.detail
+    assert [w.calls > 0 for w in found.workloads] == [True, True]
+    mine, rival = times(found)
+    assert 1e-6 < mine < 1e-3
+    assert 0.5 < mine / rival < 2.0  # the same code on both sides
+    assert found.build is not None
+    (facts,) = found.build.kernels
+    assert 8 <= (facts.registers or 0) <= 64
+    assert (facts.spill_bytes, facts.stack_bytes, facts.shared_bytes) == (0, 0, 0)
+    assert any("CUDA events" in condition for condition in found.conditions)
+
+
+def test_a_warm_cache_is_faster_than_a_cold_one(bay: Bay) -> None:
+    cold = bay.judge(bay.candidate(kernel()))
+    warm = bay.judge(bay.candidate(kernel()), cold=False)
+    assert warm.passed, warm.detail
+    assert times(warm)[0] < times(cold)[0]
+
+
+def test_confirming_also_measures_the_copy_ceiling(bay: Bay) -> None:
+    found = bay.judge(bay.candidate(kernel()), Effort.confirm)
+    assert found.passed, found.detail
+    ceiling = found.workloads[0].ceiling
+    assert ceiling is not None
+    assert len(ceiling.seconds) == Effort.confirm.pairs
+    assert 1e10 < ceiling.bytes / median(ceiling.seconds) < 2e13
+
+
+BAD: dict[str, tuple[str, Status, str]] = {
+    "wrong": (kernel("y[i] = x[i] * scale * 1.01f;"), Status.wrong_values, "relative RMS"),
+    "unwritten": (kernel("if (i != 7) y[i] = x[i] * scale;"), Status.wrong_values, "y:"),
+    "beyond the end": (kernel(after="y[n] = 1.0f;"), Status.wrong_values, "out of bounds of 'y'"),
+    "before the start": (kernel(after="y[-1] = 1.0f;"), Status.wrong_values, "out of bounds of 'y'"),
+    "changed input": (kernel("y[i] = x[i] * scale; x[i] = 0;"), Status.cheated, "changed its input 'x'"),
+    "restless": (
+        kernel("y[i] = x[i] * scale * (1.0f + 1e-6f * (clock64() & 15));"), Status.nondeterministic, "differs",
+    ),
+    "endless": (kernel(after="while (((volatile float*)x)[0] != 12345.0f) {}"), Status.timed_out, "within 2 s"),
+    "illegal address": (kernel(after="*(volatile int*)16 = 1;"), Status.crashed, "CUDA_ERROR_ILLEGAL_ADDRESS"),
+    "trap": (kernel(after="__trap();"), Status.crashed, "CUDA_ERROR"),
+    "does not compile": (kernel("nonsense;"), Status.build_failed, "nonsense"),
+    "fewer parameters": (
+        'extern "C" __global__ void k(float* x, float* y, long long n) {}', Status.crashed, "the launch passes",
+    ),
+    "more parameters": (
+        'extern "C" __global__ void k(float* x, float* y, long long n, float s, int* p) {}',
+        Status.crashed,
+        "the launch passes [8, 8, 8, 4]",
+    ),
+    "keeps results": (
+        "__device__ float kept[2000000]; __device__ int full;\n"
+        + kernel("y[i] = full ? kept[i] : x[i] * scale; kept[i] = y[i];", "if (threadIdx.x == 0) full = 1;"),
+        Status.wrong_values,
+        "y:",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_candidate_gets_its_status_and_the_judge_goes_on(bay: Bay, name: str) -> None:
+    source, status, said = BAD[name]
+    found = bay.judge(bay.candidate(source), timeout_s=2.0)
+    assert (found.status, found.rival_status) == (status, Status.passed), found.detail
+    assert said in found.detail
+    again = bay.judge(bay.candidate(kernel()), Effort.check)
+    assert again.passed, again.detail
+
+
+def test_a_rival_that_crashes_is_not_the_candidates_failure(bay: Bay) -> None:
+    found = bay.judge(bay.candidate(kernel()), rival=bay.candidate(BAD["illegal address"][0]))
+    assert (found.status, found.rival_status) == (Status.crashed, Status.crashed)
+    assert "the rival failed" in found.detail
+
+
+def test_two_launches_share_a_scratch_buffer(bay: Bay) -> None:
+    source = """extern "C" __global__ void first(const float* x, float* t, long long n) {
+        for (long long i = threadIdx.x; i < n; i += blockDim.x) t[i] = x[i];
+    }
+    extern "C" __global__ void second(const float* t, float* y, long long n, float scale) {
+        for (long long i = threadIdx.x; i < n; i += blockDim.x) y[i] = t[i] * scale;
+    }"""
+    shape: dict[str, Any] = {"grid": (1, 1, 1), "block": (1024, 1, 1)}
+    first = Launch(kernel="first", arguments=("x", "t", "N"), **shape)
+    second = Launch(kernel="second", arguments=("t", "y", "N", "scale"), **shape)
+    scratch = (Scratch(name="t", bytes="4 * N"),)
+    found = bay.judge(bay.candidate(source, scratch, launches=(first, second)))
+    assert found.passed, found.detail
+    found = bay.judge(bay.candidate(source, scratch, launches=(second, first)), Effort.check)
+    assert found.status is Status.wrong_values  # scratch is poisoned before every call
+
+
+@pytest.mark.parametrize(
+    ("launch", "said"),
+    [
+        ({"grid": (0, 1, 1)}, "the grid (0, 1, 1) is out of range"),
+        ({"shared_bytes": 1 << 20}, "dynamic shared memory"),
+        ({"grid": ("BLOCKS", 1, 1)}, "the name 'BLOCKS' is not known"),
+    ],
+)
+def test_an_impossible_plan_never_reaches_the_device(bay: Bay, launch: dict[str, Any], said: str) -> None:
+    found = bay.judge(bay.candidate(kernel(), **launch))
+    assert found.status is Status.crashed
+    assert said in found.detail
+
+
+PRINTF = """#ifdef __CUDACC_RTC__
+extern "C" __device__ int printf(const char*, ...);
+#else
+#include <cstdio>
+#endif
+"""
+USES: dict[str, tuple[str, int]] = {
+    "shared memory": (
+        "extern __shared__ float s[];\n"
+        + kernel("s[threadIdx.x + 20000] = x[i]; y[i] = s[threadIdx.x + 20000] * scale;"),
+        96 << 10,
+    ),
+    "a large stack": (
+        kernel("float a[999]; for (int j = 0; j < 999; ++j) a[(j + i) % 999] = x[i] + j; y[i] = a[i % 999] * scale;"),
+        0,
+    ),
+    "printf": (PRINTF + kernel(after='if (threadIdx.x == 0) printf("{}\\n");'), 0),
+}
+
+
+@pytest.mark.parametrize("name", USES)
+def test_what_a_kernel_may_use(bay: Bay, name: str) -> None:
+    source, shared = USES[name]
+    found = bay.judge(bay.candidate(source, shared_bytes=shared))
+    assert found.passed, found.detail
+
+
+def test_a_launcher_killed_from_outside_is_a_fault(bay: Bay) -> None:
+    request = bay.request(bay.candidate(kernel()))
+    folder = bay.root / f"step-{bay.count}"
+    write_step(folder, request, bay.root / "task", bay.blobs)
+    judge = KernelJudge(request, folder, make_bench)
+    killed: list[int] = []
+    original = judge._pair
+
+    def kill_first(*arguments: Any) -> None:
+        if not killed:
+            process = judge.candidate.live._process  # type: ignore[attr-defined]
+            killed.append(process._child.pid)
+            os.kill(process._child.pid, signal.SIGKILL)
+        original(*arguments)
+
+    judge._pair = kill_first  # type: ignore[method-assign,assignment]
+    with pytest.raises(WorkerLost, match="killed from outside"):
+        judge.judge()
+
+
+def test_nothing_leaks_over_many_measurements(bay: Bay) -> None:
+    import torch
+
+    def used() -> int:
+        torch.cuda.empty_cache()
+        free, total = torch.cuda.mem_get_info()
+        return int(total - free)
+
+    bay.judge(bay.candidate(kernel()), Effort.check)
+    before, descriptors = used(), len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        bay.judge(bay.candidate(kernel()), Effort.check)
+    assert used() - before < 32 << 20
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+@pytest.fixture
+def executor(bay: Bay, tmp_path: Path) -> Iterator[Callable[[Candidate], Result]]:
+    session = Session([sys.executable, "-m", "warpsmith.judge"], tmp_path / "log")
+    runner = LocalExecutor(tmp_path / "steps", session, f"test-{os.getpid()}", 100.0)
+
+    def run(candidate: Candidate) -> Result:
+        request = bay.request(candidate, timeout_s=2.0)
+        answer = runner.run(f"{bay.count:064}", 0, lambda f: write_step(f, request, bay.root / "task", bay.blobs))
+        assert isinstance(answer, Result), answer
+        return answer
+
+    yield run
+    runner.close()
+
+
+def test_a_warm_session_survives_bad_candidates(bay: Bay, executor: Callable[[Candidate], Result]) -> None:
+    statuses = []
+    for source in (kernel(), BAD["illegal address"][0], BAD["endless"][0], kernel()):
+        result = executor(bay.candidate(source))
+        assert isinstance(result.outcome, Evaluation), result.outcome
+        statuses.append(result.outcome.status)
+    assert statuses == [Status.passed, Status.crashed, Status.timed_out, Status.passed]
+    assert {"build", "start", "verify", "time"} <= set(result.phases)
