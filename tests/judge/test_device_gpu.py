@@ -16,10 +16,12 @@ import pytest
 from warpsmith.crew import write_step
 from warpsmith.errors import Missing
 from warpsmith.execute.local import LocalExecutor, Session
+from warpsmith.judge import device
 from warpsmith.judge.__main__ import make_bench
 from warpsmith.judge.failures import WorkerLost
 from warpsmith.judge.kernel import KernelJudge
 from warpsmith.judge.machine import detect
+from warpsmith.model.base import digest
 from warpsmith.model.candidate import Candidate, Launch, Scratch, SourceFile
 from warpsmith.model.evaluation import Effort, Evaluation, Status
 from warpsmith.model.step import Measure, Request, Result
@@ -273,14 +275,16 @@ def test_nothing_leaks_over_many_measurements(bay: Bay) -> None:
     import torch
 
     def used() -> int:
+        while device._spares:
+            device._spares.pop().stop()
         torch.cuda.empty_cache()
         free, total = torch.cuda.mem_get_info()
         return int(total - free)
 
-    bay.judge(bay.candidate(kernel()), Effort.check)
+    bay.judge(bay.candidate(kernel()), Effort.screen)
     before, descriptors = used(), len(os.listdir("/proc/self/fd"))
     for _ in range(5):
-        bay.judge(bay.candidate(kernel()), Effort.check)
+        bay.judge(bay.candidate(kernel()), Effort.screen)
     assert used() - before < 32 << 20
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
@@ -292,7 +296,7 @@ def executor(bay: Bay, tmp_path: Path) -> Iterator[Callable[[Candidate], Result]
 
     def run(candidate: Candidate) -> Result:
         request = bay.request(candidate, timeout_s=2.0)
-        answer = runner.run(f"{bay.count:064}", 0, lambda f: write_step(f, request, bay.root / "task", bay.blobs))
+        answer = runner.run(digest(bay.count), 0, lambda f: write_step(f, request, bay.root / "task", bay.blobs))
         assert isinstance(answer, Result), answer
         return answer
 

@@ -91,11 +91,8 @@ def _environment(escape: bool) -> Environment:
     return environment
 
 
-_INVISIBLE = {
-    **{code: "\N{REPLACEMENT CHARACTER}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in (0x09, 0x0A)},
-    **{code: "\N{REPLACEMENT CHARACTER}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))},
-    0x0D: None,
-}
+_CONTROLS = (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_INVISIBLE = {**dict.fromkeys(_CONTROLS, "\N{REPLACEMENT CHARACTER}"), 0x09: "\t", 0x0A: "\n", 0x0D: None}
 """Control characters, and those that reorder text on the screen: a candidate's words must not disguise themselves."""
 
 
@@ -164,8 +161,8 @@ def lineage(view: View) -> list[Step]:
         row = rows[identity]
         parent = rows.get(row.parent) if row.parent else None
         before = parent.parameters if parent else {}
-        names = sorted({*before, *row.parameters})
-        changed = tuple((n, before.get(n), row.parameters.get(n)) for n in names if before.get(n) != row.parameters.get(n))
+        values = [(n, before.get(n), row.parameters.get(n)) for n in dict.fromkeys([*before, *row.parameters])]
+        changed = tuple((n, old, new) for n, old, new in values if old != new)
         steps.append(Step(row, parent.id if parent else None, changed, reached.get(identity)))
     return steps
 
@@ -190,10 +187,10 @@ def times(value: float) -> str:
     return f"{value:.3f}" if value < 10 else significant(value, 4)
 
 
-def percent(share: float) -> str:
-    """A share in per cent, with two significant digits but never fewer than the units."""
+def percent(share: float, digits: int = 2) -> str:
+    """A share in per cent, with so many significant digits but never fewer than the units."""
     value = 100 * share
-    return f"{significant(value, 2) if abs(value) < 10 else significant(value, max(2, len(f'{abs(value):.0f}')))} %"
+    return f"{value:.0f} %" if 10**digits <= abs(value) < 1e6 else f"{significant(value, digits)} %"
 
 
 def error(value: float) -> str:
@@ -413,7 +410,7 @@ class Curve:
     peers: tuple[PeerLine, ...]
 
 
-CURVE = Frame(width=1060, height=330, left=52, right=960, top=16, bottom=268)
+CURVE = Frame(width=1060, height=330, left=74, right=960, top=16, bottom=268)
 
 
 def curve(view: View) -> Curve:
@@ -491,7 +488,7 @@ def forest(ratios: Sequence[Ratio], least: float) -> Forest:
     ends = [e for r in ratios for e in (r.low, r.high) if e is not None and e > 0 and math.isfinite(e)]
     low = max(min([*middles, *ends]), min(middles) / 2)
     high = min(max([*middles, *ends]), max(middles) * 2)
-    width, height = 190.0, 20.0
+    width, height = 160.0, 20.0
     scale = Scale(*padded(low, high, 0.06), 8, width - 8)
     return Forest(
         width=width,
@@ -529,6 +526,7 @@ class Roofline:
     """Of the memory roof, in degrees, for the text along it."""
     compute: tuple[float, float, float] | None
     """The compute roof: from x to x, at y."""
+    bytes_per_s: float
     peak: float | None
     marks: tuple[RoofMark, ...]
 
@@ -543,7 +541,7 @@ def roofline(roof: Roof) -> Roofline:
     across = [p.intensity for p in roof.points] + ([ridge] if peak else [])
     up = [v for p in roof.points for v in (p.flops_per_s, p.attainable_flops_per_s)]
     x = Scale(min(across) / 4, max(across) * 6, f.left, f.right)
-    y = Scale(min(up) / 3, max([*up, peak or 0.0, min(max(across), ridge) * rate]) * 3, f.bottom, f.top)
+    y = Scale(min(up) / 3, max([*up, peak or 0.0, min(max(across), ridge) * rate]) * 2, f.bottom, f.top)
     first, last = max(x.low, y.low / rate), min(x.high, y.high / rate, ridge)
     memory = (x(first), y(first * rate), x(last), y(last * rate))
     labels = spread([y(p.flops_per_s) + 4 for p in roof.points], 14, f.top + 10, f.bottom - 4)
@@ -555,6 +553,7 @@ def roofline(roof: Roof) -> Roofline:
         memory=memory,
         angle=math.degrees(math.atan2(memory[3] - memory[1], memory[2] - memory[0])),
         compute=(x(ridge), x.end, y(peak)) if peak else None,
+        bytes_per_s=rate,
         peak=peak,
         marks=tuple(_mark(p, x, y, at, middle) for p, at in zip(roof.points, labels, strict=True)),
     )

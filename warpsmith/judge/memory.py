@@ -1,0 +1,160 @@
+"""Device memory that the judge owns: buffers between guard bands, in torch's own context, handed over by CUDA IPC."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from warpsmith.errors import WarpsmithError
+from warpsmith.judge.failures import CandidateFailed
+from warpsmith.judge.numeric import Array, TorchNumeric
+from warpsmith.model.evaluation import Status
+from warpsmith.model.task import Argument, KernelTask, Role, Workload
+
+BAND = 64 << 10
+"""Least bytes of the guard band on either side of a tensor."""
+BLOCK = 2 << 20
+"""Granularity of device allocations. CUDA IPC shares whole blocks, so every buffer is whole blocks: a launcher never
+sees a neighbour of what it was given."""
+GUARD = 0x5A
+POISON = 0xFF
+"""Byte that fills outputs before a call: NaN in every float format."""
+
+
+class ContextLost(RuntimeError):
+    """The judge's own CUDA context no longer works. Nobody catches it: the session ends; the next has another."""
+
+
+@lru_cache(maxsize=1)
+def numeric() -> TorchNumeric:
+    """PyTorch on the judge's device, imported once for a session."""
+    made = TorchNumeric()
+    made.torch.zeros(1, device=made.device).item()
+    return made
+
+
+class Memory:
+    """Device memory of the judge by address, in the primary context that torch uses."""
+
+    def __init__(self) -> None:
+        from cuda.bindings import driver
+
+        self.cu = driver
+        self.numeric = numeric()
+        self.device = self.ask(driver.cuDeviceGet, self.numeric.torch.cuda.current_device())
+        self.ask(driver.cuCtxSetCurrent, self.ask(driver.cuDevicePrimaryCtxRetain, self.device))
+        self.uuid = bytes(self.ask(driver.cuDeviceGetUuid, self.device).bytes).hex()
+
+    def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a driver function; its value. Raises WarpsmithError with the driver's name of the error."""
+        status, *values = function(*arguments)
+        if int(status) != 0:
+            raise WarpsmithError(f"{getattr(function, '__name__', function)} gave {status.name}.")
+        return values[0] if values else None
+
+    def allocate(self, size: int) -> int:
+        """The address of ``size`` bytes. torch's unused blocks are given up before it fails with WarpsmithError."""
+        status, address = self.cu.cuMemAlloc(size)
+        if status == self.cu.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
+            self.numeric.torch.cuda.empty_cache()
+            address = self.ask(self.cu.cuMemAlloc, size)
+        elif int(status) != 0:
+            raise WarpsmithError(f"cuMemAlloc of {size} bytes gave {status.name}.")
+        return int(address)
+
+    def free(self, address: int) -> None:
+        """Give memory back; in a broken context it is gone already."""
+        with contextlib.suppress(WarpsmithError):
+            self.ask(self.cu.cuMemFree, address)
+
+    def handle(self, address: int) -> str:
+        """What another process opens the allocation by, in hexadecimal."""
+        return bytes(self.ask(self.cu.cuIpcGetMemHandle, address).reserved).hex()
+
+    def view(self, address: int, size: int) -> Array:
+        """The memory as a tensor of bytes, without a copy."""
+        return self.numeric.torch.as_tensor(_Interface(address, size), device=self.numeric.device)
+
+    def probe(self) -> None:
+        """Raise ContextLost unless the judge's own context still computes."""
+        torch = self.numeric.torch
+        try:
+            two = torch.ones(1, device=self.numeric.device).mul_(2).item()
+        except RuntimeError as error:
+            raise ContextLost(f"the judge's CUDA context is lost: {error}") from error
+        if two != 2:
+            raise ContextLost(f"the judge's CUDA context is lost: 1 * 2 gave {two}")
+
+
+class _Interface:
+    """Device memory under the protocol that torch takes without a copy."""
+
+    def __init__(self, address: int, size: int) -> None:
+        self.__cuda_array_interface__ = {
+            "shape": (size,), "typestr": "|u1", "data": (address, False), "version": 3,
+        }  # fmt: skip
+
+
+class Buffer:
+    """One tensor between two guard bands, in an allocation of its own."""
+
+    def __init__(self, memory: Memory, argument: Argument, shape: tuple[int, ...]) -> None:
+        self.argument = argument
+        data = math.prod(shape) * argument.element.itemsize
+        size = -(-(BAND + data + BAND) // BLOCK) * BLOCK
+        self.address = memory.allocate(size)
+        self.handle = memory.handle(self.address)
+        whole = memory.view(self.address, size)
+        whole.fill_(GUARD)
+        self.bytes = whole[BAND : BAND + data]
+        self.values = self.bytes.view(memory.numeric.dtype(argument.element)).reshape(shape)
+        self.bands = (whole[:BAND], whole[BAND + data :])
+
+
+class Arena:
+    """The buffers of one side for one workload."""
+
+    def __init__(self, memory: Memory, task: KernelTask, workload: Workload) -> None:
+        self.memory = memory
+        self.buffers: dict[str, Buffer] = {}
+        try:
+            for argument in task.arguments:
+                if argument.is_tensor:
+                    self.buffers[argument.name] = Buffer(memory, argument, argument.extent(workload.axes))
+        except WarpsmithError:
+            self.close()
+            raise
+
+    def reveal(self, inputs: dict[str, Array]) -> None:
+        """Fresh inputs in, outputs poisoned; enqueued only."""
+        for name, buffer in self.buffers.items():
+            if buffer.argument.role is Role.input:
+                buffer.values.copy_(inputs[name])
+            else:
+                buffer.bytes.fill_(POISON)
+
+    def check(self, inputs: dict[str, Array]) -> None:
+        """Raise CandidateFailed where a guard band or an input was written. One wait for the device in all."""
+        torch = self.memory.numeric.torch
+        found: list[tuple[CandidateFailed, Array]] = []
+        for name, buffer in self.buffers.items():
+            outside = CandidateFailed(Status.wrong_values, f"it wrote out of bounds of {name!r} (a guard band changed)")
+            found += [(outside, (band == GUARD).all()) for band in buffer.bands]
+            if buffer.argument.role is Role.input:
+                given = inputs[name].reshape(-1).view(torch.uint8)
+                width = torch.int64 if len(given) % 8 == 0 and given.data_ptr() % 8 == 0 else torch.uint8
+                same = (buffer.bytes.view(width) == given.view(width)).all()
+                found.append((CandidateFailed(Status.cheated, f"it changed its input {name!r}"), same))
+        kept = torch.stack([flag for _, flag in found]).tolist()
+        for (failure, _), held in zip(found, kept, strict=True):
+            if not held:
+                raise failure
+
+    def close(self) -> None:
+        """Give the memory back; views must not be used afterwards."""
+        for buffer in self.buffers.values():
+            self.memory.free(buffer.address)
+        self.buffers.clear()
