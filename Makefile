@@ -30,7 +30,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/deptry warpsmith
+	$(BIN)/deptry .
 
 docs: $(VENV)/.dev  ## write docs/cli.md from the verbs
 	$(BIN)/python scripts/generate-cli-docs

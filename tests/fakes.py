@@ -80,10 +80,10 @@ SERVING = ServingTask(
 KINDS: dict[str, TaskHead] = {"kernel": KERNEL, "app": APP, "command": COMMAND, "serving": SERVING}
 
 
-def candidate(text: str, space: Space = Space(), **parameters: int) -> Candidate:
+def candidate(text: str, space: Space | None = None, **parameters: int) -> Candidate:
     """A candidate whose only source is ``text``."""
     source = SourceFile(path="k.c", content=digest_bytes(text.encode()))
-    return Candidate(toolchain="c", entry="k", sources=(source,), parameters=parameters, space=space)
+    return Candidate(toolchain="c", entry="k", sources=(source,), parameters=parameters, space=space or Space())
 
 
 BASELINE = candidate("baseline")

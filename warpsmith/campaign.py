@@ -42,7 +42,9 @@ Watcher = Callable[[Event, History], None]
 
 
 def plan(c: Campaign, h: History, free: int) -> list[Step]:
-    """At most ``free`` next steps; the order of the list is the priority. Raises CampaignError for a failing baseline."""
+    """At most ``free`` next steps; the order of the list is the priority. Raises CampaignError for a failing
+    baseline.
+    """
     s = standing(h, c)
     if s.baseline_failed:
         raise CampaignError(

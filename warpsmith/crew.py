@@ -46,7 +46,13 @@ class LocalCrew:
     """One device, one proposer. ``inbox`` is the folder where submissions land."""
 
     def __init__(
-        self, executor: LocalExecutor, proposer: Proposer, request_for: RequestFor, blobs: Blobs, task: Path, inbox: Path
+        self,
+        executor: LocalExecutor,
+        proposer: Proposer,
+        request_for: RequestFor,
+        blobs: Blobs,
+        task: Path,
+        inbox: Path,
     ) -> None:
         self.executor = executor
         self.proposer = proposer
@@ -143,7 +149,9 @@ class LocalCrew:
 
 def measurement_key(request: Request) -> str:
     """What makes two measurements the same one: the step, the task, the target, and what the judge was told."""
-    return digest([step_key(request.step), request.task_digest, request.target.key, request.cold, request.configuration])
+    return digest(
+        [step_key(request.step), request.task_digest, request.target.key, request.cold, request.configuration]
+    )
 
 
 def write_step(folder: Path, request: Request, task: Path, blobs: Blobs) -> None:

@@ -19,7 +19,9 @@ _ELSEWHERE = {"WARPSMITH_CC", "WARPSMITH_CUDA_COMPILER"}
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that can be set. Each field is a key of ``warpsmith.toml`` and, in capitals, a ``WARPSMITH_`` variable."""
+    """Everything that can be set. Each field is a key of ``warpsmith.toml`` and, in capitals, a
+    ``WARPSMITH_`` variable.
+    """
 
     home: str = ".warpsmith"
     """Where ledgers, blobs, caches and step folders live, relative to the project's root."""
@@ -49,8 +51,8 @@ def load(root: Path, flags: Mapping[str, object], environment: Mapping[str, str]
     path = root / FILE
     if path.is_file():
         try:
-            said = tomllib.loads(path.read_text())
-        except tomllib.TOMLDecodeError as error:
+            said = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise BadInput(f"{path}: not TOML: {error}.", "Mend the syntax at that place.") from None
         settings = _merge(settings, said, str(path))
     variables = os.environ if environment is None else environment

@@ -120,4 +120,6 @@ def _expect_equal(folder: Path, wanted: History) -> None:
     assert len(finished) == len(h.evaluations), "a result stands in the ledger twice"
     lines = (folder / ".warpsmith/finished.log").read_text().splitlines()
     assert len(lines) == len(set(lines)), "a finished measurement was made again"
-    assert not any(isinstance(e.outcome, Fault) and "could not" in e.outcome.what for e in events if isinstance(e, Finished))
+    assert not any(
+        isinstance(e.outcome, Fault) and "could not" in e.outcome.what for e in events if isinstance(e, Finished)
+    )

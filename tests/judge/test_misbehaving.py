@@ -22,7 +22,8 @@ BODIES: dict[str, tuple[str, Status, str]] = {
     "does not compile": ("y[0] = nonsense;", Status.build_failed, "nonsense"),
     "wrong values": ("for (int64_t i = 0; i < n; i++) y[i] = alpha * x[i];", Status.wrong_values, "relative RMS"),
     "one wrong element": (RIGHT + " y[n / 2] += 1.0f;", Status.wrong_values, "y: "),
-    "one element left out": ("for (int64_t i = 0; i < n - 1; i++) y[i] = alpha * x[i] + y0[i];", Status.wrong_values, ""),
+    "one element left out": (
+        "for (int64_t i = 0; i < n - 1; i++) y[i] = alpha * x[i] + y0[i];", Status.wrong_values, ""),
     "nothing written": ("(void)y;", Status.wrong_values, ""),
     "writes after the end": (RIGHT + " y[n] = 1.0f;", Status.wrong_values, "out of bounds of 'y'"),
     "writes before the start": (RIGHT + " y[-1] = 1.0f;", Status.wrong_values, "out of bounds of 'y'"),
@@ -35,7 +36,8 @@ BODIES: dict[str, tuple[str, Status, str]] = {
     "sleeps for ever": (RIGHT + " sleep(100000);", Status.timed_out, "no answer within"),
     "spins for ever": ("for (volatile int i = 0;; i++) {}", Status.timed_out, "no answer within"),
     "prints a gigabyte": (
-        'static char b[1 << 20]; memset(b, 65, sizeof b); for (int i = 0; i < 1024; i++) { fwrite(b, 1, sizeof b, stdout); '
+        "static char b[1 << 20]; memset(b, 65, sizeof b); for (int i = 0; i < 1024; i++) { "
+        "fwrite(b, 1, sizeof b, stdout); "
         "fflush(stdout); } " + RIGHT, Status.crashed, "more than 16 MiB"),
     "takes all memory": (
         "for (;;) { volatile char *p = malloc(1 << 30); if (!p) abort(); p[0] = 1; }", Status.crashed, "SIGABRT"),
@@ -90,7 +92,9 @@ def test_a_rival_that_fails_is_blamed_itself(space: Workspace, tmp_path: Path) -
 
 
 def test_the_campaign_goes_on(space: Workspace, tmp_path: Path) -> None:
-    """Every kind of misbehaviour is handed in; each keeps its status, and the sweep still ends with a measured space."""
+    """Every kind of misbehaviour is handed in; each keeps its status, and the sweep still ends with a
+    measured space.
+    """
     known = space.task("my/axpy")
     seen = {}
     for name in ("does not compile", "writes after the end", "null pointer", "exits with success", "spins for ever"):

@@ -24,7 +24,7 @@ from warpsmith.store.history import History
 from warpsmith.store.ledger import Ledger
 from warpsmith.surface import report
 from warpsmith.surface.report import render_html, render_markdown
-from warpsmith.surface.view import Ratio, Row, View, view
+from warpsmith.surface.view import PeerRow, Ratio, Row, View, view
 
 HOSTILE = '<script>alert("x")</script> | `a` & \x1b[31m\u202eevil'
 SECTIONS = ("headline", "curve", "workloads", "peers", "roofline", "lineage", "candidates", "build", "notes")
@@ -158,7 +158,7 @@ def empty_view(folder: Path) -> View:
 def crowded_view(folder: Path) -> View:
     """Three hundred candidates, one of them very slow, intervals that are unknown, endless or huge."""
     seen = rich_view(folder)
-    ends = [(None, None), (0.0, math.inf), (1e-9, 1e9), (1.1, 1.2)]
+    ends = [(None, None), (0.0, 1e300), (1e-9, 1e9), (1.1, 1.2)]
     workloads = [
         w.model_copy(update={"ratio": Ratio(speedup=1.15, low=low, high=high, pairs=2), "copy_share": None})
         for w, (low, high) in zip(seen.workloads, ends, strict=True)
@@ -179,7 +179,16 @@ def crowded_view(folder: Path) -> View:
     ]
     ratio = Ratio(speedup=1.2, low=None, high=None, pairs=1)
     rows = (*seen.rows, *more)
-    update = {"workloads": tuple(workloads), "rows": rows, "ratio": ratio, "measured": 350, "roof": None}
+    gone = PeerRow(name="gone", id=more[3].id, status=f"crashed: {HOSTILE}", best_over_peer=None, workloads={})
+    peers = (*seen.peers, gone)
+    update = {
+        "workloads": tuple(workloads),
+        "rows": rows,
+        "ratio": ratio,
+        "peers": peers,
+        "measured": 350,
+        "roof": None,
+    }
     return seen.model_copy(update=update)
 
 

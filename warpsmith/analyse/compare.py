@@ -48,7 +48,7 @@ class Effect:
 
     @property
     def speedup(self) -> float:
-        """rival / candidate: 1.25 means that the candidate needs 1 / 1.25 of the rival's time."""
+        """Rival / candidate: 1.25 means that the candidate needs 1 / 1.25 of the rival's time."""
         return math.exp(-self.log)
 
     @property
@@ -125,7 +125,9 @@ def compare(evaluation: Evaluation, campaign: Campaign) -> Comparison | None:
     effects = {name: effect(values) for name, values in per_workload.items()}
     overall = effect(weighted(per_workload, campaign.weights))
     regressed = tuple(name for name, e in effects.items() if e.low > least)
-    return Comparison(_verdict(overall, least, regressed or tuple(broken)), overall, effects, least, regressed, tuple(broken))
+    return Comparison(
+        _verdict(overall, least, regressed or tuple(broken)), overall, effects, least, regressed, tuple(broken)
+    )
 
 
 def _verdict(overall: Effect, least: float, against: Iterable[str]) -> Verdict:

@@ -1,8 +1,8 @@
 """Who leads? The opinion that planning, reports and surfaces share, derived from the history alone.
 
 Every candidate has an estimate: its log-time over the baseline's, chained along the pairs that were measured
-(candidate over rival, plus the rival's own). So a candidate that was screened against a best since deposed is still judged
-against the present one. Confirmed effects replace screened ones.
+(candidate over rival, plus the rival's own). So a candidate that was screened against a best since deposed is still
+judged against the present one. Confirmed effects replace screened ones.
 """
 
 from __future__ import annotations
@@ -133,7 +133,12 @@ def _contenders(
     peers = set(c.peers.values())
     looked: list[tuple[float, str]] = []
     for (candidate, rival, effort), answer in compared.items():
-        if effort is not Effort.screen or candidate in peers or candidate in (best, rival) or (candidate, best) in proved:
+        if (
+            effort is not Effort.screen
+            or candidate in peers
+            or candidate in (best, rival)
+            or (candidate, best) in proved
+        ):
             continue
         ahead = estimates.get(candidate, math.inf) < estimates[best] - margin(c.noise_floor)
         if ahead and not answer.regressed and not answer.broken and not _given_up(h, candidate, best, Effort.confirm):
@@ -156,9 +161,9 @@ def _given_up(h: History, candidate: str, rival: str | None = None, effort: Effo
     limit = h.campaign.attempts if h.campaign else 1
     for key, reasons in h.faults.items():
         step = h.faulted[key]
-        if isinstance(step, Measure) and step.candidate == candidate and step.effort is effort:
-            if (rival is None or step.rival == rival) and len(reasons) >= limit:
-                return True
+        same = isinstance(step, Measure) and step.candidate == candidate and step.effort is effort
+        if same and (rival is None or getattr(step, "rival", None) == rival) and len(reasons) >= limit:
+            return True
     return False
 
 

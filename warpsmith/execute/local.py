@@ -1,9 +1,9 @@
 """Steps on this machine: a warm session in a process group of its own, one lock per device, kill as a whole.
 
 A session is a child that reads step folders from its standard input, a line each, and answers each with one line once
-``result.json`` is there. Whatever else happens (it dies, it is killed, it stays silent too long) is a fault of the step, and
-the next step gets a new session. The judge stays warm because importing a GPU framework takes seconds; a candidate never
-shares its process.
+``result.json`` is there. Whatever else happens (it dies, it is killed, it stays silent too long) is a fault of the
+step, and the next step gets a new session. The judge stays warm because importing a GPU framework takes seconds;
+a candidate never shares its process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -56,6 +56,8 @@ class Session:
         self.close()
         if answer is None:
             return Fault(what=f"the step took longer than {timeout_s:g} s", detail=self._tail())
+        if answer:
+            return Fault(what="the judge left no result that can be read", detail=self._tail())
         return Fault(what="the judge died" if status is None else f"the judge died ({status})", detail=self._tail())
 
     def close(self) -> None:
@@ -66,10 +68,8 @@ class Session:
         for stream in (child.stdin, child.stdout):
             if stream is not None:
                 stream.close()
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         child.wait()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -126,7 +126,9 @@ class LocalExecutor:
         self.timeout_s = timeout_s
 
     def run(self, key: str, attempt: int, prepare: Callable[[Path], None]) -> Result | Fault:
-        """The result of step ``key``. One that an earlier attempt left behind is taken as it is, never measured again."""
+        """The result of step ``key``. One that an earlier attempt left behind is taken as it is, never
+        measured again.
+        """
         for folder in sorted(self.steps.glob(f"{key[:32]}-*")):
             found = read_result(folder)
             if found is not None and not isinstance(found.outcome, Fault):

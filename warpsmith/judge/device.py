@@ -25,12 +25,12 @@ SMALLEST_FLUSH = 128 << 20
 START_S = 60.0
 """Longest time for a launcher to make its context, and for it to load the cubin."""
 SPARES = 2
-"""Launchers that a session keeps ready between measurements: a context takes 0.25 s to make."""
+"""Launchers that a session keeps ready between measurements: a context takes 0.16 to 0.36 s to make."""
 _spares: list[LauncherProcess] = []
 
 
 class DeviceBench:
-    """What the device contract needs beside the candidates. Its launchers write no files, so ``scratch`` stays empty."""
+    """What the device contract needs beside the candidates. Launchers write no files: ``scratch`` stays empty."""
 
     def __init__(self, task: KernelTask, target: Target, scratch: Path, *, cold: bool, timeout_s: float) -> None:
         self.task = task

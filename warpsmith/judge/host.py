@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,10 +100,8 @@ class Arena:
         """Give the memory back; views must not be used afterwards."""
         self.views.clear()
         del self.bytes
-        try:
+        with suppress(BufferError):  # a view is still alive somewhere; the mapping goes with it
             self.memory.close()
-        except BufferError:
-            pass  # a view is still alive somewhere; the mapping goes with it
         os.close(self.descriptor)
 
 
@@ -145,7 +144,9 @@ class HostBench:
         return self.scratch / f"worker-{self._count}"
 
     def copy(self, workload: int) -> tuple[float, int, str]:
-        """The faster of a plain and a streaming copy of the workload's traffic, by a trusted worker under the same clock."""
+        """The faster of a plain and a streaming copy of the workload's traffic, by a trusted worker under the
+        same clock.
+        """
         if self._copier is None:
             self._copier = Copier(self)
         return self._copier.copy(workload)
@@ -374,10 +375,8 @@ class Copier:
 
 def kill_group(child: subprocess.Popen[bytes]) -> None:
     """SIGKILL to a child and all of its group, then reap it."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     try:
         child.wait(10.0)
     except subprocess.TimeoutExpired:
@@ -399,5 +398,5 @@ def _arguments(task: KernelTask, workload: Workload, arena: Arena) -> list[dict[
 
 def _environment() -> dict[str, str]:
     """Nothing of ours but the search path; BLAS libraries keep to one thread, as the task does."""
-    threads = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", **threads}

@@ -1,7 +1,8 @@
 """Hidden inputs: contents that no call has seen before, from a seed that never leaves the judge.
 
-A pool of standard normal values is drawn once for a task; the values of one tensor are the sum of two slices of it at random
-offsets, so fresh contents cost two reads of memory, and 2^40 pairs of offsets make a repeat as good as impossible.
+A pool of standard normal values is drawn once for a task; the values of one tensor are the sum of two slices of it
+at random offsets, so fresh contents cost two reads of memory, and 2^40 pairs of offsets make a repeat as good as
+impossible.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from warpsmith.judge.numeric import Array, Numeric
-from warpsmith.model.task import KernelTask, Role, Workload
+from warpsmith.model.task import Dtype, KernelTask, Role, Workload
 
 SPREAD = 1 << 20
 """Offsets to choose from, per slice."""
@@ -58,4 +59,6 @@ class HiddenInputs:
         values = FAMILIES[family](z, self.numeric.xp)
         if not argument.element.is_float:
             values = self.numeric.xp.clip(self.numeric.xp.round(values * 4.0), -8.0, 8.0)
+            if argument.element is Dtype.u8:
+                values = self.numeric.xp.abs(values)
         return self.numeric.xp.reshape(self.numeric.cast(values, argument.element), shape)

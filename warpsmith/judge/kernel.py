@@ -389,22 +389,27 @@ class KernelJudge:
             if failed is not None and failed.workload is workload:
                 status, detail = failed.failure.status, failed.failure.detail
                 results.append(
-                    WorkloadResult(workload=workload.name, status=status, detail=detail, calls=seen.calls, errors=errors)
+                    WorkloadResult(
+                        workload=workload.name, status=status, detail=detail, calls=seen.calls, errors=errors
+                    )
                 )
             elif seen.calls and (failed is None or not seen.candidate):
                 results.append(self._passed(workload, seen, errors, timed=failed is None))
         return tuple(results)
 
-    def _passed(self, workload: Workload, seen: Seen, errors: tuple[TensorError, ...], *, timed: bool) -> WorkloadResult:
-        time_metric = Metric(
-            name="time", unit="s", direction=Direction.minimize, candidate=tuple(seen.candidate), rival=tuple(seen.rival)
-        ) if timed and seen.candidate else None  # fmt: skip
+    def _passed(
+        self, workload: Workload, seen: Seen, errors: tuple[TensorError, ...], *, timed: bool
+    ) -> WorkloadResult:
+        metrics: tuple[Metric, ...] = ()
+        if timed and seen.candidate:
+            mine, other = tuple(seen.candidate), tuple(seen.rival)
+            metrics = (Metric(name="time", unit="s", direction=Direction.minimize, candidate=mine, rival=other),)
         traffic, how = seen.copied
         return WorkloadResult(
             workload=workload.name,
             status=Status.passed,
             calls=seen.calls,
             errors=errors,
-            metrics=(time_metric,) if time_metric else (),
+            metrics=metrics,
             ceiling=Ceiling(bytes=traffic, seconds=tuple(seen.copies), how=how) if seen.copies else None,
         )

@@ -1,4 +1,6 @@
-"""What this machine is: the target of a measurement, and what it can do (for ``doctor``). Starts no context, runs no kernel."""
+"""What this machine is: the target of a measurement, and what it can do (for ``doctor``). Starts no context,
+runs no kernel.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class Capability:
 
 
 def detect(hardware: str) -> Target:
-    """The target that a task's ``hardware`` means here. Raises Missing where there is none, BadInput for another word."""
+    """The target that a task's ``hardware`` means here. Raises Missing where there is none, BadInput for
+    another word.
+    """
     if platform.system() != "Linux":
         raise Missing(f"warpsmith measures on Linux; this is {platform.system()}.", "Run it on a Linux machine.")
     if hardware == "cpu":

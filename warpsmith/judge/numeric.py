@@ -87,7 +87,9 @@ class TorchNumeric:
             import array_api_compat.torch
             import torch
         except ImportError as error:
-            raise Missing(f"the float64 oracle on the device needs torch ({error}).", "Install warpsmith[gpu].") from None
+            raise Missing(
+                f"the float64 oracle on the device needs torch ({error}).", "Install warpsmith[gpu]."
+            ) from None
         self.torch = torch
         self.xp: Any = array_api_compat.torch
         self.device = device

@@ -1,6 +1,7 @@
 """Is an output right? Relative RMS against the float64 oracle per tensor and per row, and every element near.
 
-Comparisons are written so that NaN fails. Where the oracle itself is NaN or infinite, the output must be the same there.
+Comparisons are written so that NaN fails. Where the oracle itself is NaN or infinite, the output must be the same
+there.
 """
 
 from __future__ import annotations

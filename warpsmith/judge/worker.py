@@ -1,7 +1,7 @@
 """The worker of the host contract: runs one candidate's calls over shared memory. Standard library only.
 
-Started as a program of its own, never imported by the judge. It owns nothing that matters: inputs, expected outputs, clock
-and verdict stay in the judge's process. After loading the candidate it answers one byte per call, and nothing
+Started as a program of its own, never imported by the judge. It owns nothing that matters: inputs, expected outputs,
+clock and verdict stay in the judge's process. After loading the candidate it answers one byte per call, and nothing
 that it says is believed: only the bytes of the outputs count.
 
     worker.py CONFIG.json     descriptors and layout are in CONFIG.json

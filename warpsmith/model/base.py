@@ -17,9 +17,11 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
 
 
 class Record(BaseModel):
-    """A frozen fact. Unknown fields are refused, so a misspelt key is never silently ignored."""
+    """A frozen fact. Unknown fields are refused, so a misspelt key is never silently ignored; so are NaN and infinity,
+    which JSON cannot carry: a ledger with one could not be read back.
+    """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A changed copy, without the cached properties of the original (an identity must be computed anew)."""

@@ -39,11 +39,14 @@ class Space(Record):
 
     @model_validator(mode="after")
     def _constraints_hold_by_default(self) -> Self:
-        for constraint in self.constraints:
-            if unknown := names(constraint) - set(self.tunables):
-                raise ValueError(f"the constraint {constraint!r} uses unknown tunables: {sorted(unknown)}")
-        if not self.allows(self.defaults):
+        try:
+            for constraint in self.constraints:
+                if unknown := names(constraint) - set(self.tunables):
+                    raise ValueError(f"the constraint {constraint!r} uses unknown tunables: {sorted(unknown)}")
             broken = [c for c in self.constraints if not evaluate(c, self.defaults)]
+        except ExpressionError as error:
+            raise ValueError(f"constraints: {error}") from None
+        if broken:
             raise ValueError(f"the defaults break the constraints {broken}")
         return self
 

@@ -8,6 +8,7 @@ attribute, call or name outside the given environment can be reached. Imports on
 from __future__ import annotations
 
 import ast
+import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
@@ -16,7 +17,9 @@ from warpsmith.errors import ExpressionError
 
 Number = int | float
 MAX_POWER = 64
-"""Largest exponent: an expression must not be able to eat the machine's memory."""
+"""Largest exponent."""
+MAX_BITS = 1024
+"""Longest power: an expression must not be able to eat the machine's memory, also not by a tower of powers."""
 
 
 def ceil_div(a: Number, b: Number) -> int:
@@ -31,7 +34,7 @@ def round_up(a: Number, b: Number) -> int:
 
 def next_pow2(a: Number) -> int:
     """The least power of two that is at least ``a``."""
-    return 1 << max(0, int(a) - 1).bit_length()
+    return 1 << max(0, math.ceil(a) - 1).bit_length()
 
 
 FUNCTIONS: dict[str, Callable[..., Number]] = {
@@ -47,6 +50,8 @@ FUNCTIONS: dict[str, Callable[..., Number]] = {
 def _power(base: Number, exponent: Number) -> Number:
     if abs(exponent) > MAX_POWER:
         raise ValueError(f"the exponent {exponent} is beyond {MAX_POWER}")
+    if isinstance(base, int) and base.bit_length() * abs(exponent) > MAX_BITS:
+        raise ValueError(f"a power is longer than {MAX_BITS} bits")
     result: Number = base**exponent
     return result
 
@@ -94,14 +99,17 @@ def names(text: str | int) -> frozenset[str]:
 def evaluate(text: str | int, environment: Mapping[str, Number]) -> Number:
     """The value of ``text`` under ``environment``.
 
-    Raises :class:`ExpressionError` for unknown names, forbidden syntax and division by zero, naming the expression
-    and the values that it saw.
+    Raises :class:`ExpressionError` for unknown names, forbidden syntax, division by zero and results that are no finite
+    real number, naming the expression and the values that it saw.
     """
     if isinstance(text, int):
         return text
     tree = _parse(text)
     try:
-        return _value(tree, environment)
+        value = _value(tree, environment)
+        if not math.isfinite(value):
+            raise ValueError(f"the result is {value}")
+        return value
     except ExpressionError:
         raise
     except (ZeroDivisionError, OverflowError, ValueError, TypeError, RecursionError) as error:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import optuna
 
 ENUMERATED = 96
-"""Up to this many valid points all are tried: TPE needs some 80 evaluations to get near the optimum of a large space."""
+"""Up to this many valid points all are tried: TPE needs some 80 evaluations to get near the optimum of a
+large space.
+"""
 LARGEST = 200_000
 """Points before constraints beyond which a space is refused: enumerating it would take minutes."""
 
@@ -87,8 +89,10 @@ def _study(history: History, entry: Candidate, seed: int) -> optuna.Study:
     }
     for identity, log_time in standing(history).estimates.items():
         candidate = history.candidates[identity]
-        if set(candidate.parameters) == set(space) and candidate.sources == entry.sources:
-            params = {n: t.values.index(candidate.parameters[n]) for n, t in space.items()}
+        point = candidate.parameters
+        inside = set(point) == set(space) and all(point[n] in t.values for n, t in space.items())
+        if inside and candidate.sources == entry.sources:
+            params = {n: t.values.index(point[n]) for n, t in space.items()}
             study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=log_time))
     return study
 

@@ -22,6 +22,8 @@ from warpsmith.store.blobs import Blobs
 TASK_FILE = "task.toml"
 CANDIDATE_FILE = "candidate.toml"
 _TASK: TypeAdapter[Any] = TypeAdapter(Task)
+_TAGS = {("kernel",), ("app",), ("command",), ("serving",)}
+"""What pydantic puts before the field of a task: its kind."""
 
 
 class _CandidateFile(Record):
@@ -134,10 +136,15 @@ def check_plan(candidate: Candidate, task: KernelTask, where: str) -> None:
 
 
 def _source(folder: Path, name: str, manifest: Path, blobs: Blobs) -> SourceFile:
+    try:
+        source = SourceFile(path=name, content=digest_bytes(b""))
+    except ValidationError as error:
+        said = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise BadInput(f"{manifest}: sources: {name!r}: {said}.", "Name files inside the candidate's folder.") from None
     path = folder / name
     if not path.is_file():
         raise BadInput(f"{manifest}: sources: {path} does not exist.", "Name files relative to the candidate's folder.")
-    return SourceFile(path=name, content=blobs.put(path.read_bytes()))
+    return source.model_copy(update={"content": blobs.put(path.read_bytes())})
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -159,7 +166,8 @@ def _complaint(path: Path, error: ValidationError) -> BadInput:
     """One line per field: where, what was expected, what was given."""
     lines = []
     for issue in error.errors():
-        field = ".".join(str(part) for part in issue["loc"] if part not in ("kernel", "app", "command", "serving"))
+        loc = issue["loc"][1:] if issue["loc"][:1] in _TAGS else issue["loc"]
+        field = ".".join(str(part) for part in loc)
         message = issue["msg"].removeprefix("Value error, ")
         if issue["type"] == "extra_forbidden":
             message = "unknown key"

@@ -1,14 +1,15 @@
 """The ledger: append-only JSON lines, one writer, every line on disk before it counts.
 
-A line is complete when it ends in a newline. A last line without one is torn (the writer died while writing it): readers
-pass over it, the next writer moves it to ``<ledger>.torn`` and goes on. Damage anywhere else is never repaired by
-guessing: reading stops with the file and the line.
+A line is complete when it ends in a newline. A last line without one is torn (the writer died while writing it):
+readers pass over it, the next writer moves it to ``<ledger>.torn`` and goes on. Damage anywhere else is never repaired
+by guessing: reading stops with the file and the line.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +20,8 @@ from warpsmith.model.campaign import Event
 from warpsmith.store.files import sync_folder
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+TRIES = 10
+"""Attempts at the lock of a ledger, 10 ms apart."""
 
 
 class LedgerBusy(LedgerError):
@@ -68,14 +71,12 @@ class Ledger:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not self._locked():
             os.close(self._lock)
             raise LedgerBusy(
                 f"{path}: another warpsmith process is working on this campaign.",
                 "Wait for it, stop it with 'warpsmith stop TASK', or choose another --tag.",
-            ) from None
+            )
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
@@ -88,6 +89,17 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         os.close(self._file)
         os.close(self._lock)
+
+    def _locked(self) -> bool:
+        """Take the lock. Tried for a moment, since :func:`writer` holds it for some microseconds when it asks."""
+        for _ in range(TRIES):
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.01)
+            else:
+                return True
+        return False
 
     def _drop_torn_line(self) -> None:
         content = self.path.read_bytes()

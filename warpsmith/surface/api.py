@@ -25,7 +25,8 @@ def doctor(*, calibrate: bool = False) -> answers.DoctorAnswer:
     """Say what this machine can do: compilers, devices, profilers, sandbox. A machine without a GPU is no error.
 
     Args:
-        calibrate: Measure each device's noise floor (identical candidates against each other) and copy rate, and keep them.
+        calibrate: Measure each device's noise floor (identical candidates against each other) and copy rate, and
+        keep them.
     """
     from warpsmith.errors import Missing
     from warpsmith.judge.machine import capabilities, detect
@@ -135,6 +136,7 @@ def optimize(
         seed: Seed of the proposer.
         batch: Candidates per ask.
         min_gain: Share below which nothing is promotable, such as 0.02.
+        watch: Called with the workspace; what it returns sees every event (progress, notifications).
     """
     from warpsmith.surface.answers import NOTHING_GAINED, YES, OptimizeAnswer
     from warpsmith.surface.view import view
@@ -313,4 +315,3 @@ def _write_report(space: Workspace, known: Known, tag: str) -> tuple[str, str]:
     write_atomic(html, render_html(seen, sources, __version__))
     write_atomic(markdown, render_markdown(seen, __version__))
     return str(html), str(markdown)
-

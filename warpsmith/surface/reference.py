@@ -1,4 +1,6 @@
-"""The reference page of the command line, made from the verbs: ``docs/cli.md`` is this text, and a test holds them together."""
+"""The reference page of the command line, made from the verbs: ``docs/cli.md`` is this text, and a test holds
+them together.
+"""
 
 from __future__ import annotations
 

@@ -126,7 +126,9 @@ def _(answer: answers.OptimizeAnswer, out: Console) -> None:
         out.print(f"no candidate was proved faster than the baseline ({seen.measured} measurements)")
     else:
         gate = "promotable" if seen.promotable else f"not promotable (gate {seen.min_gain:.1%})"
-        out.print(f"candidate: {short(seen.best)}  {_parameters(seen.best_parameters)}", highlight=False, soft_wrap=True)
+        out.print(
+            f"candidate: {short(seen.best)}  {_parameters(seen.best_parameters)}", highlight=False, soft_wrap=True
+        )
         out.print(f"speed-up:  {ratio_text(seen.ratio)} over the baseline, {seen.verdict}, {gate}", highlight=False)
     out.print(f"stopped:   {seen.stopped_because or 'the plan is empty'}", highlight=False)
     out.print(f"report:    {answer.report}", highlight=False, soft_wrap=True)
@@ -252,7 +254,8 @@ def _line(event: Finished, h: History) -> str:
     candidate = h.candidates[outcome.candidate]
     label = _parameters(candidate.parameters) or candidate.memo
     beside = f"{short(outcome.candidate)} / {short(outcome.rival)}"
-    return f"[{h.measured:3d}] {outcome.effort:7s} {beside}  {found}  {label}  best {exp(-s.estimates[s.best]):.3f}x{_time_left(h)}"
+    best = f"best {exp(-s.estimates[s.best]):.3f}x{_time_left(h)}"
+    return f"[{h.measured:3d}] {outcome.effort:7s} {beside}  {found}  {label}  {best}"
 
 
 def _time_left(h: History) -> str:
@@ -266,4 +269,3 @@ def _time_left(h: History) -> str:
     if c.budget.seconds is not None:
         seconds = min(seconds, max(0.0, c.budget.seconds - h.seconds))
     return f", at most {seconds / 60:.0f} min left" if seconds >= 90 else f", at most {seconds:.0f} s left"
-

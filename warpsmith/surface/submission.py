@@ -1,7 +1,7 @@
 """The ``submit`` verb: a candidate from outside goes into the campaign's inbox, and its verdict is waited for.
 
-A running campaign takes it up by itself. Where none runs, this process opens the campaign with nothing to ask for, which
-measures what is untried and ends. Either way the ledger has one writer.
+A running campaign takes it up by itself. Where none runs, this process opens the campaign with nothing to ask for,
+which measures what is untried and ends. Either way the ledger has one writer.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def _candidate(
 
 
 def _sources(space: Workspace, entry: Candidate, files: tuple[str, ...]) -> tuple[SourceFile, ...]:
-    """The entry's sources with ``files`` in place of those of the same name (a single file replaces a single source)."""
+    """The entry's sources with ``files`` in place of those of the same name (a single file replaces a single
+    source).
+    """
     given = {}
     for name in files:
         path = Path(name)

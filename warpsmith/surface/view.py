@@ -1,4 +1,6 @@
-"""What people see of a history: rows, curve, workloads, all derived. Text, HTML, JSON and exports are made from this alone."""
+"""What people see of a history: rows, curve, workloads, all derived. Text, HTML, JSON and exports are made
+from this alone.
+"""
 
 from __future__ import annotations
 
@@ -262,9 +264,7 @@ def _curve(h: History, s: Standing, c: Campaign) -> tuple[CurvePoint, ...]:
     return tuple(points)
 
 
-def _workloads(
-    proof: Evaluation, answer: Comparison, c: Campaign, task: KernelTask | None
-) -> tuple[WorkloadRow, ...]:
+def _workloads(proof: Evaluation, answer: Comparison, c: Campaign, task: KernelTask | None) -> tuple[WorkloadRow, ...]:
     said = {w.name: w for w in task.workloads} if task else {}
     rows = []
     for result in proof.workloads:
@@ -319,4 +319,3 @@ def _peer(h: History, s: Standing, c: Campaign, name: str, identity: str) -> Pee
 
 def _inverse(found: Effect) -> Effect:
     return Effect(-found.log, -found.high, -found.low, found.pairs)
-

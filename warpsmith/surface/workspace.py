@@ -45,7 +45,9 @@ CALIBRATION_RUNS = 2
 
 
 def find_root(start: Path) -> Path:
-    """The project: the nearest folder upwards that holds ``warpsmith.toml``, ``tasks`` or ``.warpsmith``, else ``start``."""
+    """The project: the nearest folder upwards that holds ``warpsmith.toml``, ``tasks`` or ``.warpsmith``,
+    else ``start``.
+    """
     for folder in (start, *start.parents):
         if any((folder / mark).exists() for mark in ("warpsmith.toml", "tasks", ".warpsmith")):
             return folder
@@ -112,7 +114,9 @@ class Workspace:
         return h
 
     def candidate(self, known: Known, name: str, tag: str) -> Candidate:
-        """A candidate named ``baseline``, ``entry``, ``best``, by a peer's name, a folder, or the beginning of an id."""
+        """A candidate named ``baseline``, ``entry``, ``best``, by a peer's name, a folder, or the beginning
+        of an id.
+        """
         fixed = {"baseline": known.baseline, "entry": known.entry, **known.peers}
         if name in fixed:
             return fixed[name]

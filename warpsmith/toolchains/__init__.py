@@ -1,7 +1,8 @@
 """Source to something loadable: one file per toolchain, one protocol, one cache.
 
 A toolchain turns the sources of a candidate into one binary and says what the compiler said of it. It raises
-:class:`~warpsmith.errors.BuildFailed` for the candidate's fault and :class:`~warpsmith.errors.Missing` where the machine lacks it.
+:class:`~warpsmith.errors.BuildFailed` for the candidate's fault and :class:`~warpsmith.errors.Missing` where the
+machine lacks it.
 """
 
 from __future__ import annotations

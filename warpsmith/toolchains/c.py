@@ -54,9 +54,12 @@ class C:
 
 def compiler() -> str:
     """The C compiler to use. Raises Missing where there is none."""
-    for name in (os.environ.get("WARPSMITH_CC"), "gcc", "clang", "cc"):
-        if name and shutil.which(name):
+    forced = os.environ.get("WARPSMITH_CC")
+    for name in (forced,) if forced else ("gcc", "clang", "cc"):
+        if shutil.which(name):
             return name
+    if forced:
+        raise Missing(f"WARPSMITH_CC={forced} names no program that can be run.", "Set it to a C compiler, or unset it.")
     raise Missing("no C compiler was found (gcc, clang, cc).", "Install gcc, or set WARPSMITH_CC.")
 
 

@@ -17,8 +17,7 @@ LOG_LIMIT = 20_000
 """Characters of a compiler's log that are kept."""
 _TUNING_FLAG = re.compile(
     r"-(O[0-3sg]|Ofast|std=[a-z0-9+]+|m[a-z0-9\-]+(=[a-z0-9.\-]+)?|f(?!plugin)[a-z0-9\-]+(=[a-z0-9\-]+)?"
-    r"|D[A-Za-z_]\w*(=[\w.]+)?|W(?![lap],)[a-z0-9\-]+(=\w+)?|-use_fast_math|-fmad=(true|false)|-maxrregcount=\d+"
-    r"|-extra-device-vectorization|-ftz=(true|false))"
+    r"|D[A-Za-z_]\w*(=[\w.]+)?|W(?![lap],)[a-z0-9\-]+(=\w+)?)"
 )
 
 
@@ -26,7 +25,9 @@ def check_flags(flags: Sequence[str]) -> None:
     """Raise BuildFailed for a flag that does more than tune code (reads files, runs plug-ins, links)."""
     for flag in flags:
         if not _TUNING_FLAG.fullmatch(flag):
-            raise BuildFailed(f"the flag {flag!r} is not allowed: only flags that tune code are (-O, -m, -f, -D, -std, -W)")
+            raise BuildFailed(
+                f"the flag {flag!r} is not allowed: only flags that tune code are (-O, -m, -f, -D, -std, -W)"
+            )
 
 
 def run(argv: Sequence[str], folder: Path) -> str:
@@ -49,7 +50,9 @@ def run(argv: Sequence[str], folder: Path) -> str:
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
-            raise BuildFailed(f"{Path(argv[0]).name} took longer than {TIMEOUT_S:g} s", _read(printed.fileno())) from None
+            raise BuildFailed(
+                f"{Path(argv[0]).name} took longer than {TIMEOUT_S:g} s", _read(printed.fileno())
+            ) from None
         log = _read(printed.fileno())
     if status != 0:
         raise BuildFailed(f"{Path(argv[0]).name} ended with status {status}: {_first_error(log)}", log)
