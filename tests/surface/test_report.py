@@ -22,7 +22,7 @@ from warpsmith.model.step import Measure, Outcome, Step
 from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
 from warpsmith.store.history import History
 from warpsmith.store.ledger import Ledger
-from warpsmith.surface import report
+from warpsmith.surface import charts, numbers, report
 from warpsmith.surface.report import render_html, render_markdown
 from warpsmith.surface.view import PeerRow, Ratio, Row, View, view
 
@@ -173,6 +173,7 @@ def crowded_view(folder: Path) -> View:
             status="passed" if i % 3 else "crashed",
             detail="" if i % 3 else "SIGSEGV",
             ratio=Ratio(speedup=1.0, low=None, high=None, pairs=1) if i % 3 else None,
+            measurements=i + 1,
             speedup=(0.001 if i == 1 else 0.8 + i / 900) if i % 3 else None,
         )
         for i in range(300)
@@ -405,19 +406,19 @@ def test_candidates_are_ordered_by_speed_then_arrival(tmp_path: Path) -> None:
 
 
 def test_slow_candidates_stand_at_the_edge_of_the_curve(tmp_path: Path) -> None:
-    chart = report.curve(crowded_view(tmp_path))
+    chart = charts.curve(crowded_view(tmp_path))
     assert [d.row.speedup for d in chart.dots if d.below] == [0.001]
     assert len(chart.failed) > 100
 
 
 def test_both_roofs_meet_at_the_ridge() -> None:
     points = [RoofPoint(workload="w", intensity=1.0, flops_per_s=1e12, attainable_flops_per_s=2e12, share=0.5)] * 4
-    chart = report.roofline(Roof(bytes_per_s=2e12, flops_per_s=4e13, points=tuple(points)))
+    chart = charts.roofline(Roof(bytes_per_s=2e12, flops_per_s=4e13, points=tuple(points)))
     assert chart.compute is not None
     assert chart.memory[2:] == pytest.approx((chart.compute[0], chart.compute[2]))
     places = sorted(m.label_y for m in chart.marks)
     assert all(b - a >= 13.9 for a, b in pairwise(places)), "labels of one spot stand apart"
-    memory_only = report.roofline(Roof(bytes_per_s=2e12, flops_per_s=None, points=tuple(points)))
+    memory_only = charts.roofline(Roof(bytes_per_s=2e12, flops_per_s=None, points=tuple(points)))
     assert memory_only.compute is None
     assert _finite(chart)
     assert _finite(memory_only)
@@ -434,31 +435,31 @@ def _finite(value: object) -> bool:
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        (report.significant(1234.5), "1234"),
-        (report.significant(0.0123456), "0.0123"),
-        (report.significant(9.996), "10.0"),
-        (report.significant(1.2e-9), "1.20e-09"),
-        (report.significant(math.inf), "∞"),
-        (report.times(1.23456), "1.235"),
-        (report.times(123.456), "123.5"),
-        (report.percent(0.02), "2.0 %"),
-        (report.percent(0.8912), "89 %"),
-        (report.percent(1.034), "103 %"),
-        (report.percent(0.0), "0 %"),
-        (report.duration(3.1e-5), "31.00 µs"),
-        (report.duration(1.2e-3, 9e-4), "1200 µs"),
-        (report.duration(2.0), "2.000 s"),
-        (report.elapsed(61.4), "61.4 s"),
-        (report.elapsed(372), "6 min 12 s"),
-        (report.elapsed(7380), "2 h 3 min"),
-        (report.giga(4.1234e12), "4123"),
-        (report.si(2e13), "20 T"),
-        (report.si(5.0), "5"),
-        (report.size(48_120), "47.0 KiB"),
-        (report.size(12), "12 B"),
-        (report.error(3.2e-7), "3.2e-07"),
-        (report.cell("a|b\n<c>"), r"a\|b \<c\>"),
-        (report.one_line("a  b\nc", 4), "a b…"),
+        (numbers.significant(1234.5), "1234"),
+        (numbers.significant(0.0123456), "0.0123"),
+        (numbers.significant(9.996), "10.0"),
+        (numbers.significant(1.2e-9), "1.20e-09"),
+        (numbers.significant(math.inf), "∞"),
+        (numbers.times(1.23456), "1.235"),
+        (numbers.times(123.456), "123.5"),
+        (numbers.percent(0.02), "2.0 %"),
+        (numbers.percent(0.8912), "89 %"),
+        (numbers.percent(1.034), "103 %"),
+        (numbers.percent(0.0), "0 %"),
+        (numbers.duration(3.1e-5), "31.00 µs"),
+        (numbers.duration(1.2e-3, 9e-4), "1200 µs"),
+        (numbers.duration(2.0), "2.000 s"),
+        (numbers.elapsed(61.4), "61.4 s"),
+        (numbers.elapsed(372), "6 min 12 s"),
+        (numbers.elapsed(7380), "2 h 3 min"),
+        (numbers.giga(4.1234e12), "4123"),
+        (numbers.si(2e13), "20 T"),
+        (numbers.si(5.0), "5"),
+        (numbers.size(48_120), "47.0 KiB"),
+        (numbers.size(12), "12 B"),
+        (numbers.error(3.2e-7), "3.2e-07"),
+        (numbers.cell("a|b\n<c>"), r"a\|b \<c\>"),
+        (numbers.one_line("a  b\nc", 4), "a b…"),
     ],
 )
 def test_numbers_and_words_are_written_plainly(written: str, expected: str) -> None:
@@ -467,8 +468,8 @@ def test_numbers_and_words_are_written_plainly(written: str, expected: str) -> N
 
 @pytest.mark.parametrize(("low", "high"), [(0.9, 1.3), (0.999, 1.001), (0.01, 50.0), (1e-9, 1e9)])
 def test_axes_have_some_round_ticks(low: float, high: float) -> None:
-    scale = report.Scale(low, high, 0, 100)
-    ticks = scale.ticks(report.ratio_ticks(low, high, 4))
+    scale = charts.Scale(low, high, 0, 100)
+    ticks = scale.ticks(charts.ratio_ticks(low, high, 4))
     assert 2 <= len(ticks) <= 14
     assert all(0 <= t.at <= 100 for t in ticks)
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from warpsmith.judge.failures import OUTPUT_LIMIT, CandidateFailed, WorkerLost, death
 from warpsmith.model.evaluation import Status
+from warpsmith.toolchains.compiler import ended
 
 LIMITS = {"RLIMIT_FSIZE": OUTPUT_LIMIT, "RLIMIT_CORE": 0, "RLIMIT_NOFILE": 512}
 """No RLIMIT_AS: a CUDA context reserves address space for all memory of all devices."""
@@ -117,12 +118,8 @@ class LauncherProcess:
             os.close(descriptor)
 
     def _wait(self, timeout_s: float) -> int | None:
-        """Its exit status once it ended; None where it did not. Popen.wait would look every 50 ms only."""
-        if self._child.returncode is None:
-            descriptor = os.pidfd_open(self._child.pid)
-            select.select([descriptor], [], [], timeout_s)
-            os.close(descriptor)
-        return self._child.poll()
+        """Its exit status once it ended; None where it did not."""
+        return ended(self._child, timeout_s)
 
     def _send(self, message: dict[str, Any]) -> None:
         os.write(self._commands, (json.dumps(message) + "\n").encode())

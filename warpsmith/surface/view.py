@@ -51,6 +51,8 @@ class Row(Record):
     """Whether it was the best at some time."""
     why: str = ""
     """Why it was kept or rejected, in a sentence."""
+    measurements: int | None = None
+    """How many measurements the campaign had made when this one was first measured."""
 
 
 class WorkloadRow(Record):
@@ -131,7 +133,7 @@ class View(Record):
 def ratio_of(found: Effect) -> Ratio:
     """An effect as people read it; an unknown end is None."""
     low, high = found.interval
-    finite = math.isfinite(found.low) and math.isfinite(found.high)
+    finite = math.isfinite(low) and math.isfinite(high) and low > 0
     return Ratio(speedup=found.speedup, low=low if finite else None, high=high if finite else None, pairs=found.pairs)
 
 
@@ -179,9 +181,10 @@ def view(h: History, task: KernelTask | None) -> View:
 
 
 def _strongest(h: History, candidate: str) -> Evaluation | None:
+    """The evaluation with the most pairs, the latest of equals; beside another candidate where there is one."""
     found = [e for (c, r, _), e in h.evaluations.items() if c == candidate and c != r]
     alone = [e for (c, _, _), e in h.evaluations.items() if c == candidate]
-    return max(found or alone, key=lambda e: e.effort.pairs, default=None)
+    return max(reversed(found or alone), key=lambda e: e.effort.pairs, default=None)
 
 
 def _row(h: History, s: Standing, c: Campaign, identity: str) -> Row:
@@ -205,6 +208,7 @@ def _row(h: History, s: Standing, c: Campaign, identity: str) -> Row:
         speedup=math.exp(-estimate) if estimate is not None else None,
         leader=identity in s.leaders,
         why=_why(s, c, identity, status, detail, answer, evaluation),
+        measurements=next((n for n, p in enumerate(h.evaluations, 1) if p[0] == identity), None),
     )
 
 

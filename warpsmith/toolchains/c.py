@@ -59,7 +59,9 @@ def compiler() -> str:
         if shutil.which(name):
             return name
     if forced:
-        raise Missing(f"WARPSMITH_CC={forced} names no program that can be run.", "Set it to a C compiler, or unset it.")
+        raise Missing(
+            f"WARPSMITH_CC={forced} names no program that can be run.", "Set it to a C compiler, or unset it."
+        )
     raise Missing("no C compiler was found (gcc, clang, cc).", "Install gcc, or set WARPSMITH_CC.")
 
 

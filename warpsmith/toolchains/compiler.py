@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import subprocess
 import tempfile
@@ -45,9 +46,8 @@ def run(argv: Sequence[str], folder: Path) -> str:
             )
         except FileNotFoundError:
             raise Missing(f"{argv[0]} was not found.", "Install it, or put it on PATH.") from None
-        try:
-            status = child.wait(TIMEOUT_S)
-        except subprocess.TimeoutExpired:
+        status = ended(child, TIMEOUT_S)
+        if status is None:
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
             raise BuildFailed(
@@ -63,6 +63,17 @@ def _environment() -> dict[str, str]:
     """What a compiler needs to find its own parts, and nothing else of ours."""
     passed = {n: os.environ[n] for n in ("LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH") if n in os.environ}
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TMPDIR": tempfile.gettempdir(), **passed}
+
+
+def ended(child: subprocess.Popen[bytes], timeout_s: float) -> int | None:
+    """The exit status of ``child`` once it ended, None where it did not; Popen.wait would look every 50 ms only."""
+    if child.returncode is None:
+        descriptor = os.pidfd_open(child.pid)
+        try:
+            select.select([descriptor], [], [], timeout_s)
+        finally:
+            os.close(descriptor)
+    return child.poll()
 
 
 def _read(descriptor: int) -> str:
