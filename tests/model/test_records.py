@@ -301,7 +301,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(EVENTS)
 def test_every_event_survives_its_line(event: Event) -> None:
     line = event.model_dump_json()
@@ -313,7 +313,7 @@ def test_every_event_survives_its_line(event: Event) -> None:
 
 
 @given(OUTCOMES)
-@settings(max_examples=50)
+@settings(deadline=None, max_examples=50)
 def test_every_outcome_survives_the_way_from_the_judge(outcome: Outcome) -> None:
     result = Result(outcome=outcome, seconds=1.5, phases={"build": 0.5})
     assert Result.model_validate_json(result.model_dump_json()) == result
@@ -327,6 +327,7 @@ def test_every_kind_of_task_survives(kind: str) -> None:
     assert back.kind == kind
 
 
+@settings(deadline=None)
 @given(STEPS, ATTEMPTS)
 def test_a_step_is_known_by_all_but_its_attempt(step: Step, attempt: int) -> None:
     assert step_key(step.model_copy(update={"attempt": attempt})) == step_key(step)

@@ -110,3 +110,18 @@ def test_what_a_started_task_can_refuse(tmp_path: Path) -> None:
     assert nothing_runs.returncode == 2
     missing = run(["warpsmith", "new", "my/gpu", "--hardware", "cuda"], tmp_path)
     assert missing.returncode == 0
+
+
+def test_a_report_can_be_named_as_the_rival(tmp_path: Path) -> None:
+    calibrate(tmp_path)
+    assert run(["warpsmith", "new", "my/axpy"], tmp_path).returncode == 0
+    shrink(tmp_path)
+    first = ["warpsmith", "bench", "my/axpy", "baseline", "--name", "monday", "--notes", "plain", "--effort", "screen"]
+    run(first, tmp_path)
+    done = run(["warpsmith", "bench", "my/axpy", "--against", "monday", "--effort", "screen", "--json"], tmp_path)
+    answer = json.loads(done.stdout)
+    monday = json.loads((tmp_path / ".warpsmith/benchmarks/my/axpy/monday.json").read_text())
+    assert monday["notes"] == "plain"
+    assert monday["command"][1:] == first[1:]
+    assert monday["environment"]["target"]["hardware"] == "cpu"
+    assert answer["rival"] == monday["entries"][0]["evaluation"]["candidate"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from warpsmith.model.base import Record
+from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Evaluation
 from warpsmith.surface.view import Ratio, Row, View
 
@@ -54,7 +55,8 @@ class BenchEntry(Record):
     """One candidate of a benchmark."""
 
     name: str
-    candidate: str
+    candidate: Candidate
+    """Whole, so that a report can be named as a rival later (``--against NAME``)."""
     status: str
     detail: str
     verdict: str | None

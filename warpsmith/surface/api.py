@@ -101,7 +101,7 @@ def bench(
     Args:
         task: The task, by path or group/name.
         candidates: Folders, ids, or baseline, entry, best, or a peer's name; entry where none is given.
-        against: The rival.
+        against: The rival; also the name of an earlier report, whose first candidate it is then.
         name: Name of the report, for later reference.
         notes: Free text that the report keeps.
         effort: How many pairs: screen 3, confirm 10, promote 20.

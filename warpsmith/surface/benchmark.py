@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from warpsmith import __version__
 from warpsmith.analyse.compare import Comparison, Verdict, compare
 from warpsmith.errors import BadInput
@@ -28,14 +30,14 @@ def run_benchmark(
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}", name):
         raise BadInput(f"--name: {name!r} cannot name a report.", "Use letters, digits, '_', '-' and '.'.")
     target = space.target(known)
-    rival = space.candidate(known, against, tag)
+    rival = _named(space, known, against) or space.candidate(known, against, tag)
     campaign = space.open_campaign(known, target, tag, "none", Budget(rounds=0))
     chosen = [(n, space.candidate(known, n, tag)) for n in names]
     entries = []
     for given, candidate in chosen:
         evaluation = space.measure(known, target, candidate, rival, Effort(effort), name="bench")
         entries.append(_entry(given, candidate, evaluation, campaign))
-    path = space.home / "benchmarks" / known.loaded.head.name / f"{name}.json"
+    path = _path(space, known, name)
     answer = BenchAnswer(
         exit_status=_status(entries),
         task=known.loaded.head.name,
@@ -55,11 +57,27 @@ def run_benchmark(
     return answer
 
 
+def _path(space: Workspace, known: Known, name: str) -> Path:
+    return space.home / "benchmarks" / known.loaded.head.name / f"{name}.json"
+
+
+def _named(space: Workspace, known: Known, name: str) -> Candidate | None:
+    """The first candidate of the report of that name, if there is one: a named baseline."""
+    try:
+        content = _path(space, known, name).read_bytes()
+    except OSError:
+        return None
+    try:
+        return BenchAnswer.model_validate_json(content).entries[0].candidate
+    except ValidationError as error:
+        raise BadInput(f"{_path(space, known, name)}: not a report of this version.", "Make it anew.") from error
+
+
 def _entry(name: str, candidate: Candidate, evaluation: Evaluation, campaign: Campaign) -> BenchEntry:
     answer: Comparison | None = compare(evaluation, campaign)
     return BenchEntry(
         name=name,
-        candidate=candidate.id,
+        candidate=candidate,
         status=evaluation.status.value,
         detail=evaluation.detail,
         verdict=answer.verdict.value if answer else None,

@@ -104,7 +104,7 @@ def _(answer: answers.BenchAnswer, out: Console) -> None:
     table = Table("candidate", "id", "status", "verdict", f"speed-up over {answer.against}", "regressed")
     for entry in answer.entries:
         table.add_row(
-            entry.name, short(entry.candidate), entry.status, entry.verdict or "-", ratio_text(entry.ratio),
+            entry.name, short(entry.candidate.id), entry.status, entry.verdict or "-", ratio_text(entry.ratio),
             ", ".join(entry.regressed),
         )  # fmt: skip
     out.print(table)
