@@ -57,7 +57,7 @@ def test_flags_that_tune_code(flag: str) -> None:
         "-isystem", "-L/tmp", "-lm", "-o", "-oout", "/etc/passwd", "k.c", "-", "", "-x", "-xc++", "-c", "-S", "-E",
         "-MD", "-MF", "-save-temps", "-specs=x", "--sysroot=/", "-wrapper", "-T/x", "-Xlinker", "-static", "-rdynamic",
         "-O3 -include", "-O3\n-include", "-D", "-D1", '-DX="a b"', "-DX=$(id)", "-DX=/etc", "-fprofile-use=/tmp/x",
-        "-ffile-prefix-map=/a=/b", "-fdebug-prefix-map=a=b", "-use_fast_math", "-maxrregcount=32",
+        "-ffile-prefix-map=/a=/b", "-fdebug-prefix-map=a=b", "-use_fast_math",
     ],
 )  # fmt: skip
 def test_flags_that_do_more(flag: str) -> None:

@@ -392,7 +392,10 @@ def _arguments(task: KernelTask, workload: Workload, arena: Arena) -> list[dict[
         elif argument.role is Role.axis:
             said.append({"value": workload.axes[argument.name], "dtype": "i64"})
         else:
-            said.append({"value": task.scalar(argument, workload), "dtype": argument.element.value})
+            value = task.scalar(argument, workload)
+            assert value is not None  # the task's own validation
+            whole = not argument.element.is_float
+            said.append({"value": int(value) if whole else value, "dtype": argument.element.value})
     return said
 
 

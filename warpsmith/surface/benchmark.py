@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import sys
@@ -51,7 +52,7 @@ def run_benchmark(
         at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         noise_floor=campaign.noise_floor,
         entries=tuple(entries),
-        report=str(path),
+        report=os.path.relpath(path),
     )
     write_atomic(path, answer.model_dump_json(indent=1))
     return answer
