@@ -126,6 +126,15 @@ def test_the_next_step_gets_a_new_session(scripted: Scripted) -> None:
     assert ran_by(bad) != ran_by(good)
 
 
+def test_a_session_that_died_between_steps_costs_none(scripted: Scripted) -> None:
+    session = scripted(ANSWER)
+    one, two = scripted.folder("one"), scripted.folder("two")
+    session.run(one, 10)
+    os.kill(ran_by(one)[0], signal.SIGKILL)
+    assert gone(ran_by(one)[0])
+    assert session.run(two, 10) == RESULT
+
+
 def test_a_result_that_was_left_before_dying_counts(scripted: Scripted) -> None:
     session = scripted(ANSWER.replace('print("done", flush=True)', "os._exit(3)"))
     assert session.run(scripted.folder(), 10) == RESULT

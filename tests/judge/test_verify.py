@@ -155,10 +155,15 @@ def test_a_wrong_tensor_fails_though_no_element_is_far_off() -> None:
 def test_a_wrong_row_among_large_ones_is_seen() -> None:
     """A small row is measured against itself, down to the floor."""
     expected = np.ones((100, 10))
-    expected[7] = 10 * ROW_FLOOR
+    expected[7] = 0.01
     output = expected.astype(np.float32)
-    output[7] *= 1.01
-    assert not passes(judged(output, expected))
+    output[7] *= 1 + 5 * LIMIT
+    verdict = judged(output, expected)
+    assert verdict.error.matched == 1.0
+    assert not passes(verdict)
+    expected[7] = output[7] = ROW_FLOOR / 100
+    output[7] *= 1 + 5 * LIMIT
+    assert passes(judged(output, expected))
 
 
 def test_pure_cancellation_has_no_digits_to_get_wrong() -> None:

@@ -136,7 +136,7 @@ def argument(**changes: Any) -> Argument:
         ({"shape": None}, "needs dtype and shape"),
         ({"role": "axis", "dtype": None}, "only tensors have a shape"),
         ({"role": "axis", "shape": None}, "an axis is an i64"),
-        ({"role": "scalar", "dtype": None, "shape": None}, "a scalar needs a dtype"),
+        ({"role": "scalar", "dtype": None, "shape": None}, "a scalar's dtype is one of"),
         ({"name": "2x"}, "pattern"),
         ({"dtype": "f8"}, "'f64'"),
     ],

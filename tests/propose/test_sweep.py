@@ -125,6 +125,16 @@ def test_a_large_space_ends_as_a_whole_too() -> None:
     assert proposal.exhausted
 
 
+def test_a_batch_repeats_nothing_though_little_is_left() -> None:
+    everything = list(LARGE.points())
+    h = answered(opened(BIG), ask(0, 1), Proposal(candidates=tuple(BIG.at(p, "") for p in everything[:-25])))
+    proposal = Sweep().propose(ask(1, 20), h)
+    left = {tuple(sorted(p.items())) for p in everything[-25:]}
+    assert len(set(points([proposal]))) == 20
+    assert set(points([proposal])) <= left
+    assert not proposal.exhausted
+
+
 @pytest.mark.parametrize("entry", [ENTRY, BIG], ids=["small", "large"])
 def test_equal_questions_get_equal_answers(entry: Candidate) -> None:
     if entry is BIG:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 from tests.fakes import BASELINE, ENTRY, KERNEL, campaign, ledger_path
 from warpsmith.errors import LedgerError
 from warpsmith.model.campaign import Decided, Event, Opened, Submitted
+from warpsmith.store import ledger
 from warpsmith.store.ledger import Ledger, LedgerBusy, read_events, writer
 
 EVENTS: list[Event] = [
@@ -50,9 +51,9 @@ def held_elsewhere(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def written(path: Path, events: list[Event]) -> bytes:
-    with Ledger(path) as ledger:
+    with Ledger(path) as writing:
         for event in events:
-            ledger.append(event)
+            writing.append(event)
     return path.read_bytes()
 
 
@@ -75,14 +76,14 @@ def test_a_torn_last_line_is_passed_over_then_put_aside(tmp_path: Path) -> None:
         assert read_events(path) == EVENTS[:-1]
         assert path.read_bytes() == whole[:cut], "a reader changes nothing"
         torn.unlink(missing_ok=True)
-        with Ledger(path) as ledger:
-            assert ledger.events() == EVENTS[:-1]
+        with Ledger(path) as writing:
+            assert writing.events() == EVENTS[:-1]
             assert path.read_bytes() == whole[:start]
             if cut > start:
                 assert torn.read_bytes() == whole[start:cut] + b"\n"
             else:
                 assert not torn.exists()
-            ledger.append(EVENTS[-1])
+            writing.append(EVENTS[-1])
         assert path.read_bytes() == whole
 
 
@@ -117,8 +118,8 @@ def test_damage_elsewhere_is_named_and_left_alone(tmp_path: Path, number: int, d
         read_events(path)
     assert caught.value.message.startswith(f"{path}:{number}: ")
     assert caught.value.remedy
-    with Ledger(path) as ledger, pytest.raises(LedgerError):
-        ledger.events()
+    with Ledger(path) as writing, pytest.raises(LedgerError):
+        writing.events()
     assert path.read_bytes() == before
     assert not path.with_suffix(".torn").exists()
 
@@ -154,30 +155,15 @@ def test_the_writer_is_this_process(tmp_path: Path) -> None:
     assert writer(path) is None
 
 
-ASKER = """
-import sys
-from pathlib import Path
-from warpsmith.store.ledger import writer
-print("asking", flush=True)
-while True:
-    writer(Path(sys.argv[1]))
-"""
-
-
-def test_asking_who_writes_never_keeps_a_writer_out(tmp_path: Path) -> None:
+def test_asking_who_writes_keeps_no_writer_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To ask is to hold the lock, shared, for some microseconds: a writer that comes just then waits a moment."""
     path = ledger_path(tmp_path)
     Ledger(path).__exit__()
-    asker = subprocess.Popen([sys.executable, "-c", ASKER, str(path)], stdout=subprocess.PIPE)
-    assert asker.stdout is not None
-    try:
-        asker.stdout.readline()
-        until = time.monotonic() + 0.5
-        while time.monotonic() < until:
-            Ledger(path).__exit__()
-    finally:
-        asker.kill()
-        asker.wait()
-        asker.stdout.close()
+    asking = os.open(path.with_suffix(".lock"), os.O_RDONLY)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    monkeypatch.setattr(ledger.time, "sleep", lambda seconds: os.close(asking))
+    with Ledger(path):
+        assert writer(path) == os.getpid()
 
 
 FULL_DISK = """

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warpsmith.errors import BuildFailed, Missing
+from warpsmith.errors import BuildFailed, Missing, WarpsmithError
 from warpsmith.toolchains import compiler
 from warpsmith.toolchains.compiler import LOG_LIMIT, check_flags, run
 
@@ -128,3 +128,25 @@ def test_a_time_out_ends_the_whole_tree(tmp_path: Path, monkeypatch: pytest.Monk
     processes = [int((tmp_path / name).read_text()) for name in ("parent", "child", "other")]
     assert all(ends(p) for p in processes)
     assert os.getpid() not in processes
+
+
+def test_a_compiler_killed_from_outside_is_a_fault_not_a_verdict(tmp_path: Path) -> None:
+    script = tmp_path / "cc"
+    script.write_text("#!/bin/sh\nkill -9 $$\n")
+    script.chmod(0o755)
+    with pytest.raises(WarpsmithError, match="killed from outside") as killed:
+        compiler.run([str(script)], tmp_path)
+    assert not isinstance(killed.value, BuildFailed)
+
+
+def test_a_probe_that_is_killed_is_asked_again(tmp_path: Path) -> None:
+    """Half an answer would be another target, and with it another campaign."""
+    script = tmp_path / "cc"
+    script.write_text(
+        f"#!/bin/sh\n[ -e {tmp_path}/asked ] && echo 'cc 1.0' && exit 0\ntouch {tmp_path}/asked\nkill -9 $$\n"
+    )
+    script.chmod(0o755)
+    assert compiler.said_by([str(script)]) == "cc 1.0\n"
+    script.write_text("#!/bin/sh\nkill -9 $$\n")
+    with pytest.raises(WarpsmithError, match="was killed"):
+        compiler.said_by([str(script)])

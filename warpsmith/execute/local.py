@@ -42,12 +42,12 @@ class Session:
         """Carry out the step in ``folder``; a fault where the session did not leave a result in time."""
         try:
             child = self._start()
-            assert child.stdin is not None
-            child.stdin.write(f"{folder}\n".encode())
-            child.stdin.flush()
         except OSError as error:
             self.close()
             return Fault(what="the judge could not be started", detail=str(error))
+        assert child.stdin is not None
+        with suppress(BrokenPipeError):  # it died meanwhile: the answer below says so
+            child.stdin.write(f"{folder}\n".encode())
         answer = self._answer(child, time.monotonic() + timeout_s)
         result = read_result(folder)
         if result is not None:

@@ -8,7 +8,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +19,7 @@ from warpsmith.errors import BadInput, Missing, WarpsmithError
 from warpsmith.model.target import Target
 from warpsmith.toolchains import TOOLCHAINS, toolchain
 from warpsmith.toolchains.c import compiler
+from warpsmith.toolchains.compiler import said_by
 
 ARCHITECTURE_SPECIFIC = {(9, 0), (10, 0), (10, 3), (12, 0), (12, 1)}
 """Compute capabilities whose ``a`` variant unlocks instructions (wgmma, tcgen05): CUDA C++ Programming Guide."""
@@ -113,9 +113,7 @@ def _cpu_name() -> str:
 
 
 def _native_architecture() -> str:
-    printed = subprocess.run(
-        [compiler(), "-march=native", "-Q", "--help=target"], capture_output=True, text=True, check=False
-    ).stdout
+    printed = said_by((compiler(), "-march=native", "-Q", "--help=target"))
     found = re.search(r"^\s*-march=\s*(\S+)", printed, re.MULTILINE)
     return found.group(1) if found else platform.machine()
 

@@ -53,6 +53,10 @@ class Direction(StrEnum):
     maximize = "maximize"
 
 
+SCALARS = (Dtype.f64, Dtype.f32, Dtype.i64, Dtype.i32, Dtype.i8, Dtype.u8)
+"""What can be passed by value: the types that C has by itself."""
+
+
 class Role(StrEnum):
     """What an argument of the entry is."""
 
@@ -83,8 +87,8 @@ class Argument(Record):
             raise ValueError(f"argument {self.name!r}: only tensors have a shape")
         if self.role is Role.axis and self.dtype not in (None, Dtype.i64):
             raise ValueError(f"argument {self.name!r}: an axis is an i64")
-        if self.role is Role.scalar and self.dtype is None:
-            raise ValueError(f"argument {self.name!r}: a scalar needs a dtype")
+        if self.role is Role.scalar and self.dtype not in SCALARS:
+            raise ValueError(f"argument {self.name!r}: a scalar's dtype is one of {', '.join(sorted(SCALARS))}")
         return self
 
     @property
@@ -159,6 +163,16 @@ class TaskHead(Record):
     guardrails: tuple[Guardrail, ...] = ()
     gate: Gate = Gate()
     workloads: Annotated[tuple[Workload, ...], Field(min_length=1)]
+
+    @field_validator("peers")
+    @classmethod
+    def _peer_names(cls, peers: tuple[str, ...]) -> tuple[str, ...]:
+        """A peer is named by the last part of its path; that name must be its own."""
+        names = [p.rstrip("/").rpartition("/")[2] for p in peers]
+        taken = sorted({n for n in names if names.count(n) > 1 or n in ("baseline", "entry", "best")})
+        if taken:
+            raise ValueError(f"the folder names of peers must be unique, and not baseline, entry or best: {taken}")
+        return peers
 
     @field_validator("workloads")
     @classmethod

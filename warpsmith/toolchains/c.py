@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import time
 from functools import lru_cache
 
@@ -12,7 +11,7 @@ from warpsmith.errors import Missing
 from warpsmith.model.base import digest_bytes
 from warpsmith.model.evaluation import Build
 from warpsmith.toolchains import Job
-from warpsmith.toolchains.compiler import check_flags, run
+from warpsmith.toolchains.compiler import check_flags, run, said_by
 
 BASE = ("-shared", "-fPIC", "-march=native", "-std=gnu17")
 FLAGS = {
@@ -67,5 +66,5 @@ def compiler() -> str:
 
 @lru_cache(maxsize=4)
 def _version(name: str) -> str:
-    printed = subprocess.run([name, "--version"], capture_output=True, text=True, check=False).stdout
+    printed = said_by((name, "--version"))
     return printed.splitlines()[0].strip() if printed else name

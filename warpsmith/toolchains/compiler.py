@@ -11,9 +11,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from warpsmith.errors import BuildFailed, Missing
+from warpsmith.errors import BuildFailed, Missing, WarpsmithError
 
 TIMEOUT_S = 120.0
+KILLED = "Killed signal terminated program"
+"""What the gcc driver prints when one of its own children was killed: nobody's fault, so no verdict."""
+PROBES = 5
 LOG_LIMIT = 20_000
 """Characters of a compiler's log that are kept."""
 _TUNING_FLAG = re.compile(
@@ -32,7 +35,10 @@ def check_flags(flags: Sequence[str]) -> None:
 
 
 def run(argv: Sequence[str], folder: Path) -> str:
-    """Run a compiler in ``folder``; returns what it printed. Raises BuildFailed (also on time-out) or Missing."""
+    """Run a compiler in ``folder``; returns what it printed. Raises BuildFailed (also on time-out) or Missing.
+
+    A compiler that was killed from outside raises a plain WarpsmithError: that is a fault of the step, not a verdict.
+    """
     with tempfile.TemporaryFile() as printed:
         try:
             child = subprocess.Popen(
@@ -54,6 +60,8 @@ def run(argv: Sequence[str], folder: Path) -> str:
                 f"{Path(argv[0]).name} took longer than {TIMEOUT_S:g} s", _read(printed.fileno())
             ) from None
         log = _read(printed.fileno())
+    if status == -signal.SIGKILL or KILLED in log:
+        raise WarpsmithError(f"{Path(argv[0]).name} was killed from outside.", "The step is tried again.")
     if status != 0:
         raise BuildFailed(f"{Path(argv[0]).name} ended with status {status}: {_first_error(log)}", log)
     return log
@@ -63,6 +71,19 @@ def _environment() -> dict[str, str]:
     """What a compiler needs to find its own parts, and nothing else of ours."""
     passed = {n: os.environ[n] for n in ("LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH") if n in os.environ}
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TMPDIR": tempfile.gettempdir(), **passed}
+
+
+def said_by(argv: Sequence[str]) -> str:
+    """What a probing call of a tool prints; empty where it fails of its own.
+
+    One that was killed from outside is asked again: the answer is part of the target, and half an answer would be
+    another target. Raises WarpsmithError where it is killed every time.
+    """
+    for _ in range(PROBES):
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        if done.returncode >= 0 and KILLED not in done.stderr:
+            return done.stdout if done.returncode == 0 else ""
+    raise WarpsmithError(f"{argv[0]} was killed {PROBES} times when asked what it is.", "Run the command again.")
 
 
 def ended(child: subprocess.Popen[bytes], timeout_s: float) -> int | None:
