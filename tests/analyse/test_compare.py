@@ -232,9 +232,13 @@ def test_the_unit_of_time_does_not_matter(pairs: list[tuple[float, float]], scal
     assert two.log == pytest.approx(one.log, abs=1e-9)
 
 
-def test_the_floor_is_the_largest_difference_between_equals() -> None:
-    seen = [Effect(log, log - 1, log + 1, 10) for log in (0.001, -0.02, 0.01)]
-    assert noise_floor(seen) == pytest.approx(math.expm1(0.02))
+def test_the_floor_is_what_the_intervals_of_equals_leave_uncovered() -> None:
+    held = Effect(log=0.02, low=-0.01, high=0.05, pairs=10)
+    above = Effect(log=0.03, low=0.01, high=0.05, pairs=10)
+    below = Effect(log=-0.04, low=-0.06, high=-0.02, pairs=10)
+    assert noise_floor([held]) == 0.0
+    assert noise_floor([held, above]) == pytest.approx(math.expm1(0.01))
+    assert noise_floor([held, above, below]) == pytest.approx(math.expm1(0.02))
     assert noise_floor([]) == 0.0
 
 

@@ -148,8 +148,10 @@ def weighted(values: Mapping[str, Sequence[float]], weights: Mapping[str, float]
 
 
 def noise_floor(comparisons: Sequence[Effect]) -> float:
-    """The floor of a device from A/A comparisons: the largest share by which identical candidates came out apart.
+    """The floor of a device from A/A comparisons: the largest difference that an interval left uncovered, as a share.
 
-    What the intervals do not cover: effects that stay the same over all pairs of one comparison.
+    An interval of identical candidates should hold zero. How far it stays away from zero is what the spread over its
+    pairs does not explain (effects that last a whole comparison), and nothing smaller is called a gain.
     """
-    return max((math.expm1(abs(e.log)) for e in comparisons), default=0.0)
+    uncovered = [max(e.low, -e.high, 0.0) for e in comparisons]
+    return math.expm1(max(uncovered, default=0.0))

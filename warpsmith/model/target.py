@@ -33,7 +33,7 @@ class Calibration(Record):
 
     target: str
     noise_floor: float
-    """Largest share by which identical candidates came out apart over the A/A comparisons."""
+    """Largest difference of identical candidates, as a share, that the interval of an A/A comparison left uncovered."""
     comparisons: int
     copy_bytes_per_s: dict[str, float]
     """Copy rate (read plus written) by total bytes, as decimal text."""

@@ -40,7 +40,7 @@ from warpsmith.toolchains import Configuration
 
 JUDGE = (sys.executable, "-m", "warpsmith.judge")
 CALIBRATION = Path(__file__).parent.parent / "judge" / "calibration"
-CALIBRATION_RUNS = 2
+CALIBRATION_RUNS = 3
 """A/A comparisons of a calibration, ten pairs each."""
 
 
