@@ -47,21 +47,22 @@ def map_memory(descriptor: int, size: int) -> mmap.mmap:
     return mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
 
 
-def c_calls(config: dict[str, Any], memories: list[mmap.mmap]) -> list[Callable[[], None]]:
-    """One closure per workload over the C entry."""
+def serve_c(config: dict[str, Any], memories: list[mmap.mmap]) -> None:
+    """Answer calls of the C entry in a native loop, until the judge closes the pipe; never returns."""
     entry = getattr(ctypes.CDLL(config["binary"]), config["entry"])
-    entry.restype = None
-    calls: list[Callable[[], None]] = []
-    for memory, workload in zip(memories, config["workloads"], strict=True):
+    signature = config["workloads"][0]["arguments"]
+    kinds = [ctypes.c_void_p if "offset" in a else C_TYPES[a["dtype"]] for a in signature]
+    fields = [(f"a{i}", kind) for i, kind in enumerate(kinds)]
+    call: Any = type("call", (ctypes.Structure,), {"_fields_": fields})
+    calls = (call * len(memories))()
+    for number, (memory, workload) in enumerate(zip(memories, config["workloads"], strict=True)):
         base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-        arguments: list[Any] = []
-        for argument in workload["arguments"]:
-            if "offset" in argument:
-                arguments.append(ctypes.c_void_p(base + argument["offset"]))
-            else:
-                arguments.append(C_TYPES[argument["dtype"]](argument["value"]))
-        calls.append(partial(entry, *arguments))
-    return calls
+        for i, argument in enumerate(workload["arguments"]):
+            value = base + argument["offset"] if "offset" in argument else argument["value"]
+            setattr(calls[number], f"a{i}", value)
+    serve = ctypes.CDLL(config["serve"]).serve
+    os.write(config["answers"], b"R")
+    serve(ctypes.cast(entry, ctypes.c_void_p), calls, config["commands"], config["answers"])
 
 
 def python_calls(config: dict[str, Any], memories: list[mmap.mmap]) -> list[Callable[[], None]]:
@@ -96,8 +97,9 @@ def main() -> None:
         config = json.load(file)
     confine(config)
     memories = [map_memory(w["descriptor"], w["size"]) for w in config["workloads"]]
-    make = c_calls if config["language"] == "c" else python_calls
-    calls = make(config, memories)
+    if config["language"] == "c":
+        serve_c(config, memories)
+    calls = python_calls(config, memories)
     commands, answers = config["commands"], config["answers"]
     os.write(answers, b"R")
     while True:
