@@ -43,8 +43,10 @@ Watcher = Callable[[Event, History], None]
 
 def plan(c: Campaign, h: History, free: int) -> list[Step]:
     """At most ``free`` next steps; the order of the list is the priority. Raises CampaignError for a failing
-    baseline.
+    baseline, and for a task that is at fault itself.
     """
+    if h.refused:
+        raise CampaignError(f"{h.refused.rstrip('.')}.", "Mend the task, then run the same command again.")
     s = standing(h, c)
     if s.baseline_failed:
         raise CampaignError(

@@ -149,13 +149,13 @@ class LocalCrew:
 
 def measurement_key(request: Request) -> str:
     """What makes two measurements the same one: the step, the task, the target, and what the judge was told."""
-    return digest(
-        [step_key(request.step), request.task_digest, request.target.key, request.cold, request.configuration]
-    )
+    baseline = request.baseline.id if request.baseline else None
+    told = [request.target.key, request.cold, request.configuration, baseline, request.admission]
+    return digest([step_key(request.step), request.task_digest, *told])
 
 
 def write_step(folder: Path, request: Request, task: Path, blobs: Blobs) -> None:
-    """Make a step's folder whole: ``request.json`` last, with the task's oracle and both candidates beside it."""
+    """Make a step's folder whole: ``request.json`` last, with the task's oracle and the candidates beside it."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "task").mkdir(parents=True)
     reference = getattr(request.task, "reference", None)
@@ -163,4 +163,6 @@ def write_step(folder: Path, request: Request, task: Path, blobs: Blobs) -> None
         shutil.copy2(task / reference, folder / "task" / reference)
     blobs.unpack(request.candidate, folder / "candidate")
     blobs.unpack(request.rival, folder / "rival")
+    if request.baseline is not None:
+        blobs.unpack(request.baseline, folder / "baseline")
     (folder / "request.json").write_text(json.dumps(request.model_dump(mode="json"), indent=1))

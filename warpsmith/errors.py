@@ -39,6 +39,10 @@ class CampaignError(BadInput):
     """A campaign that cannot start or go on, such as a baseline that fails its own task."""
 
 
+class TaskAtFault(BadInput):
+    """A task that cannot judge anybody: its oracle fails, its baseline is wrong, or a lazy answer passes."""
+
+
 class Missing(WarpsmithError):
     """The environment lacks what this verb needs: exit status 4."""
 

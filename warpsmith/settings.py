@@ -13,7 +13,7 @@ from warpsmith.errors import BadInput
 
 FILE = "warpsmith.toml"
 PREFIX = "WARPSMITH_"
-_ELSEWHERE = {"WARPSMITH_CC", "WARPSMITH_CUDA_COMPILER"}
+_ELSEWHERE = {"WARPSMITH_CC", "WARPSMITH_CUDA_COMPILER", "WARPSMITH_PROFILED"}
 """Variables that are read where they are used, before any settings exist."""
 
 

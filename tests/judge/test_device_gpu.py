@@ -24,6 +24,7 @@ from warpsmith.judge.machine import detect
 from warpsmith.model.base import digest
 from warpsmith.model.candidate import Candidate, Launch, Scratch, SourceFile
 from warpsmith.model.evaluation import Effort, Evaluation, Status
+from warpsmith.model.hidden import Extent
 from warpsmith.model.step import Measure, Request, Result
 from warpsmith.model.target import Target
 from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
@@ -85,7 +86,7 @@ class Bay:
         self.count += 1
         return Request(
             step=Measure(candidate=candidate.id, rival=rival.id, effort=effort, round=self.count),
-            task=TASK,
+            task=options.pop("task", TASK),
             task_digest="0" * 64,
             candidate=candidate,
             rival=rival,
@@ -259,12 +260,12 @@ def test_a_launcher_killed_from_outside_is_a_fault(bay: Bay) -> None:
     killed: list[int] = []
     original = judge._pair
 
-    def kill_first(*arguments: Any) -> None:
+    def kill_first(*arguments: Any, **options: Any) -> None:
         if not killed:
             process = judge.candidate.live._process  # type: ignore[attr-defined]
             killed.append(process._child.pid)
             os.kill(process._child.pid, signal.SIGKILL)
-        original(*arguments)
+        original(*arguments, **options)
 
     judge._pair = kill_first  # type: ignore[method-assign,assignment]
     with pytest.raises(WorkerLost, match="killed from outside"):
@@ -312,3 +313,39 @@ def test_a_warm_session_survives_bad_candidates(bay: Bay, executor: Callable[[Ca
         statuses.append(result.outcome.status)
     assert statuses == [Status.passed, Status.crashed, Status.timed_out, Status.passed]
     assert {"build", "start", "verify", "time"} <= set(result.phases)
+
+
+SHAPED = TASK.model_copy(update={"shapes": {"N": Extent(min=0, max=4 << 20)}, "alignment": 16})
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("y[i] = x[i] * scale;", ""),
+        ("if (n == 1 || n == (1 << 20) + 3) y[i] = x[i] * scale;", "'hidden, "),
+        ("if ((long long)x % 256 == 0) y[i] = x[i] * scale;", "aligned to 16 bytes only"),
+    ],
+)
+def test_hidden_shapes_and_tight_alignment(bay: Bay, body: str, said: str) -> None:
+    """Empty shapes among them: a grid of no blocks is not launched."""
+    text = kernel(body)
+    found = bay.judge(bay.candidate(text, grid=("ceil_div(N, 256)", 1, 1)), Effort.check, task=SHAPED)
+    assert found.passed is (said == ""), found.detail
+    assert said in found.detail
+    assert said or any("empty: N=0" in condition for condition in found.conditions)
+
+
+@pytest.mark.parametrize("effort", [Effort.screen, Effort.check])
+def test_twice_the_baseline(bay: Bay, effort: Effort) -> None:
+    cut = "y[i] = __int_as_float(__float_as_int(x[i] * scale) & ~15);"
+    wide = TASK.model_copy(update={"arguments": tuple(
+        a.model_copy(update={"shape": ("ROWS", 256)}) if a.is_tensor else a for a in TASK.arguments
+    ), "workloads": (Workload(name="rows", axes={"ROWS": 4096, "N": 4096 * 256}),)})  # fmt: skip
+    baseline = bay.candidate(kernel())
+    found = bay.judge(bay.candidate(kernel(cut)), effort, task=wide, baseline=baseline)
+    assert found.status is Status.wrong_values
+    assert "less precise than twice the baseline" in found.detail
+    third = bay.candidate(kernel() + "// another rival")
+    found = bay.judge(bay.candidate(kernel() + "// same"), effort, task=wide, baseline=baseline, rival=third)
+    assert found.passed, found.detail
+    assert found.workloads[0].errors[0].baseline is not None

@@ -219,3 +219,24 @@ def test_nothing_of_ours_reaches_the_environment(tmp_path: Path, monkeypatch: py
     assert "SECRET" not in seen
     assert seen["LD_LIBRARY_PATH"] == "/somewhere"
     assert seen["CUDA_VISIBLE_DEVICES"] == "GPU-00000000-0000-0000-0000-000000000000"
+
+
+class TestEmptyShapes:
+    """A launch of no blocks is left out where a tensor is empty, and refused where none is."""
+
+    EMPTY = Workload(name="empty", axes={"N": 0})
+
+    def test_nothing_is_launched(self) -> None:
+        made = make_plan(TASK, self.EMPTY, candidate(grid=("ceil_div(N, 256)", 1, 1)), TARGET)
+        assert made.launches == ()
+
+    def test_what_has_blocks_still_runs(self) -> None:
+        shape: dict[str, Any] = {"block": (32, 1, 1), "arguments": ("x", "y")}
+        none = Launch(kernel="k", grid=("N", 1, 1), **shape)
+        one = Launch(kernel="rest", grid=(1, 1, 1), **shape)
+        both = candidate().model_copy(update={"launch": (none, one)})
+        assert [launch.kernel for launch in make_plan(TASK, self.EMPTY, both, TARGET).launches] == ["rest"]
+
+    def test_a_full_workload_needs_its_blocks(self) -> None:
+        with pytest.raises(CandidateFailed, match="out of range"):
+            make_plan(TASK, TASK.workloads[0], candidate(grid=("N - 1000", 1, 1)), TARGET)

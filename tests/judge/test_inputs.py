@@ -9,7 +9,7 @@ import pytest
 
 from warpsmith.errors import BadInput
 from warpsmith.judge.host import HostBench
-from warpsmith.judge.inputs import FAMILIES, SPREAD, HiddenInputs
+from warpsmith.judge.inputs import FAMILIES, OPTIONAL, SPREAD, HiddenInputs
 from warpsmith.judge.numeric import NumpyNumeric
 from warpsmith.model.base import digest_bytes
 from warpsmith.model.candidate import Candidate, SourceFile
@@ -211,3 +211,44 @@ def test_every_argument_reaches_c_as_what_it_is(tmp_path: Path) -> None:
     finally:
         runner.close()
         bench.close()
+
+
+def test_cancellation_nearly_undoes_each_row() -> None:
+    x = inputs().draw(LARGE, "cancellation")["a"].astype(np.float64)
+    half = x.shape[1] // 2
+    left = x[:, :half] + x[:, half : 2 * half]
+    assert np.sqrt((left**2).mean()) < 0.4 * np.sqrt((x**2).mean())
+    assert np.abs(left).max() > 0
+
+
+def test_sparse_is_mostly_exact_zeros() -> None:
+    x = drawn("sparse")
+    assert 0.8 < (x == 0).mean() < 0.95
+    assert np.abs(x[x != 0]).min() >= 1.5
+
+
+@pytest.mark.parametrize(("dtype", "octaves"), [(Dtype.f64, 20), (Dtype.f32, 20), (Dtype.f16, 8)])
+def test_extremes_span_many_powers_of_two_and_no_denormals(dtype: Dtype, octaves: int) -> None:
+    drawer = inputs(dtype)
+    x = np.concatenate([drawer.draw(LARGE, "extremes")["a"].ravel() for _ in range(40)]).astype(np.float64)
+    assert np.abs(x).min() >= np.finfo(NUMERIC.dtype(dtype)).tiny
+    assert np.abs(x).min() < 2.0 ** (1 - octaves)
+    assert np.abs(x).max() > 2.0 ** (octaves - 1)
+    assert 0.4 < (x > 0).mean() < 0.6
+
+
+def test_nonfinite_comes_only_where_it_is_asked_for() -> None:
+    assert "nonfinite" not in task().drawn
+    asked = task().model_copy(update={"families": ("standard", "nonfinite")})
+    assert asked.drawn == (*FAMILIES, *OPTIONAL)
+    x = drawn("nonfinite")
+    for found in (np.isnan(x), np.isposinf(x), np.isneginf(x)):
+        assert 1e-4 < found.mean() < 2e-3
+    whole = inputs(Dtype.i32).draw(LARGE, "nonfinite")["a"]
+    assert np.abs(whole).max() <= 8
+
+
+def test_the_pool_reaches_hidden_workloads() -> None:
+    larger = Workload(name="larger", axes={"M": 600, "N": 70})
+    drawer = HiddenInputs(task(), NUMERIC, 1, (LARGE, larger))
+    assert drawer.draw(larger)["a"].shape == (600, 70)

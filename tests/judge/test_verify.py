@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from warpsmith.judge.numeric import NumpyNumeric
-from warpsmith.judge.verify import ELEMENT_FACTOR, ROW_FLOOR, Verdict, verify
+from warpsmith.judge.verify import ELEMENT_FACTOR, ROW_FLOOR, SHORT_ROW, Verdict, verify
 from warpsmith.model.task import RELATIVE_RMS_LIMIT, Argument, Dtype, Role
 
 NUMERIC = NumpyNumeric()
@@ -164,6 +164,17 @@ def test_a_wrong_row_among_large_ones_is_seen() -> None:
     expected[7] = output[7] = ROW_FLOOR / 100
     output[7] *= 1 + 5 * LIMIT
     assert passes(judged(output, expected))
+
+
+def test_a_short_row_is_small_by_chance_only() -> None:
+    """What fp32 sums give: an error of 3e-7 of the tensor, in rows of one element that may be near zero."""
+    expected = values((1000, 1))
+    expected[7] = 1e-4
+    output = (expected + 3e-7).astype(np.float32)
+    assert passes(judged(output, expected))
+    assert not passes(judged((expected + 3e-5).astype(np.float32), expected))
+    long = np.repeat(expected, SHORT_ROW, axis=1)
+    assert not passes(judged((long + 3e-7).astype(np.float32), long)), "a long row must be right by itself"
 
 
 def test_pure_cancellation_has_no_digits_to_get_wrong() -> None:

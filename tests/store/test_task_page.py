@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 from pydantic.fields import FieldInfo
 
-from warpsmith.judge.inputs import FAMILIES
-from warpsmith.judge.verify import ELEMENT_FACTOR, ROW_FLOOR
+from warpsmith.judge.admission import DRAWS
+from warpsmith.judge.bound import FLOOR_ROUNDINGS, LEAST_CALLS, LEAST_COLUMNS, LEAST_ROWS, UNIT_ROUNDOFF
+from warpsmith.judge.inputs import FAMILIES, OPTIONAL
+from warpsmith.judge.kernel import COMPARED
+from warpsmith.judge.verify import ELEMENT_FACTOR, ROW_FLOOR, SHORT_ROW
 from warpsmith.model.base import Record
 from warpsmith.model.candidate import Launch, Scratch, Tunable
 from warpsmith.model.expression import FUNCTIONS, MAX_BITS, MAX_POWER, evaluate
+from warpsmith.model.hidden import OPTIONAL_FAMILIES, STANDARD_FAMILIES, Extent
 from warpsmith.model.task import (
     DEVICE_FACTS,
     RELATIVE_RMS_LIMIT,
@@ -50,6 +54,7 @@ SECTIONS: dict[str, dict[str, FieldInfo]] = {
     "### Kernel tasks": own(KernelTask),
     "### `[[arguments]]`": Argument.model_fields,
     "### `[[workloads]]`": Workload.model_fields,
+    "### `[shapes]`": Extent.model_fields,
     "### `objective`": Objective.model_fields,
     "### `[[guardrails]]`": Guardrail.model_fields,
     "### `tolerance`": Tolerance.model_fields,
@@ -160,7 +165,19 @@ def test_the_limits_are_those_of_the_judge() -> None:
 
 
 def test_the_families_are_those_of_the_judge() -> None:
-    assert [row[0].strip("`") for row in rows("## How outputs are judged", 3)] == list(FAMILIES)
+    assert [row[0].strip("`") for row in rows("## How outputs are judged", 3)] == [*FAMILIES, *OPTIONAL]
+    assert (tuple(FAMILIES), tuple(OPTIONAL)) == (STANDARD_FAMILIES, OPTIONAL_FAMILIES)
+
+
+def test_the_numbers_of_the_baseline_rule_and_of_admission() -> None:
+    text = section("## How outputs are judged")
+    assert f"below {FLOOR_ROUNDINGS:g} unit roundoffs" in text
+    assert f"{FLOOR_ROUNDINGS * UNIT_ROUNDOFF['f32']:.2g}" in text
+    assert f"{LEAST_ROWS} rows or more (rows of {LEAST_COLUMNS} or more elements" in text
+    assert f"least {LEAST_CALLS} calls" in text
+    assert f"meets {COMPARED} families" in text
+    assert f"{DRAWS} other\ndraws" in text
+    assert f"fewer than {SHORT_ROW} elements" in text
 
 
 def test_the_expressions_have_the_values_that_are_shown() -> None:

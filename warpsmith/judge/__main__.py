@@ -13,11 +13,13 @@ import time
 import traceback
 from pathlib import Path
 
+import numpy as np
 from pydantic import ValidationError
 
-from warpsmith.errors import WarpsmithError
+from warpsmith.errors import TaskAtFault, WarpsmithError
+from warpsmith.judge.contract import Bench
 from warpsmith.judge.failures import WorkerLost
-from warpsmith.judge.kernel import Bench, KernelJudge
+from warpsmith.judge.kernel import KernelJudge
 from warpsmith.model.step import Fault, Outcome, Request, Result
 from warpsmith.model.target import Target
 from warpsmith.model.task import KernelTask
@@ -49,9 +51,12 @@ def carry_out(folder: Path) -> Result:
             raise WarpsmithError(f"there is no judge for tasks of the kind {request.task.kind!r} yet.")
         judge = KernelJudge(request, folder, make_bench)
         phases = judge.phases
-        outcome = judge.judge()
+        with np.errstate(all="ignore"):  # NaN and infinity are values here, and overflow is the reference's business
+            outcome = judge.judge()
     except WorkerLost as lost:
         outcome = Fault(what="the worker was lost", detail=str(lost))
+    except TaskAtFault as error:
+        outcome = Fault(what="the task is at fault", detail=str(error), final=True)
     except WarpsmithError as error:
         outcome = Fault(what="the judge could not judge", detail=str(error))
     except (OSError, ValidationError) as error:

@@ -10,22 +10,25 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from warpsmith.judge.failures import CandidateFailed, WorkerLost
-from warpsmith.judge.launching import LauncherProcess
-from warpsmith.judge.memory import BAND, Arena, Memory, numeric
+from warpsmith.judge.launching import PROFILED, Confined, LauncherProcess, confined
+from warpsmith.judge.memory import BLOCK, Arena, Memory, numeric
 from warpsmith.judge.numeric import Array
 from warpsmith.judge.plan import Plan, make_plan
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.target import Target
-from warpsmith.model.task import KernelTask, Role
+from warpsmith.model.task import KernelTask, Role, Workload
+from warpsmith.sandbox import layers
 from warpsmith.toolchains.cache import Built
 
 SMALLEST_FLUSH = 128 << 20
 START_S = 60.0
 """Longest time for a launcher to make its context, and for it to load the cubin."""
-SPARES = 2
-"""Launchers that a session keeps ready between measurements: a context takes 0.16 to 0.36 s to make."""
+SPARES = 3
+"""Launchers that a session keeps ready between measurements, for two sides and a baseline: a context takes 0.16 to
+0.36 s to make."""
 _spares: list[LauncherProcess] = []
 
 
@@ -44,6 +47,7 @@ class DeviceBench:
         self._copier: Copier | None = None
         self._leaving: list[LauncherProcess] = []
         self._left: list[Arena] = []
+        self.confined = self._confine()
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -52,12 +56,24 @@ class DeviceBench:
         return (
             cold if self.cold else "cache: warm",
             "clock: CUDA events in the trusted launcher",
-            "sandbox: no candidate host code; the launcher is a process of its own with resource limits",
+            f"sandbox: no candidate host code; compilers by {layers().said}; launchers: {self.confined.said}",
+            *(
+                ("profiled: launchers inherit the environment; times are not to be used",)
+                if PROFILED in os.environ
+                else ()
+            ),
         )
 
-    def start(self, candidate: Candidate, built: Built, folder: Path) -> DeviceRunner:
-        """A runner without a launcher yet; see :meth:`DeviceRunner.restart`."""
-        return DeviceRunner(self, candidate, built)
+    def start(
+        self, candidate: Candidate, built: Built, folder: Path, hidden: tuple[Workload, ...] | None = None
+    ) -> DeviceRunner:
+        """A runner without a launcher yet; see :meth:`DeviceRunner.restart`. Buffers of ``hidden`` workloads are
+        aligned to what the task declares and to no more.
+        """
+        if hidden is None:
+            return DeviceRunner(self, self.task, candidate, built)
+        task = self.task.model_copy(update={"workloads": hidden})
+        return DeviceRunner(self, task, candidate, built, task.alignment)
 
     def copy(self, workload: int) -> tuple[float, int, str]:
         """A trusted copy of the workload's traffic by the driver, under the same flush and clock."""
@@ -77,7 +93,7 @@ class DeviceBench:
     def load(self, process: LauncherProcess, binary: Path | None, kernels: list[str]) -> dict[str, dict[str, int]]:
         """Wait for ``process`` and have it load a cubin; facts of its kernels. Raises as LauncherProcess.wait does."""
         process.wait("ready", START_S, "at the start of the launcher")
-        said = {"do": "load", "binary": str(binary or ""), "kernels": kernels, "flush_bytes": self.flush_bytes}
+        said = {"do": "load", "binary": process.carry(binary), "kernels": kernels, "flush_bytes": self.flush_bytes}
         loaded = process.ask(said, "loaded", START_S, "while the kernel was loaded")
         keys = ("registers", "stack_bytes", "shared_bytes")
         return {str(kernel): {key: int(facts[key]) for key in keys} for kernel, facts in loaded.items()}
@@ -101,16 +117,30 @@ class DeviceBench:
             _spares.append(self._spawn())
 
     def _spawn(self) -> LauncherProcess:
+        return LauncherProcess(self._config(), how=self.confined.how)
+
+    def _config(self) -> dict[str, Any]:
         paths = [p for p in sys.path if os.path.isabs(p) and (Path(p) / "cuda").is_dir()]
-        return LauncherProcess({"paths": paths, "uuid": self.memory.uuid})
+        return {"paths": paths, "uuid": self.memory.uuid}
+
+    def _confine(self) -> Confined:
+        """The layers that launchers work under here."""
+        address = self.memory.allocate(BLOCK)
+        try:
+            return confined(self._config(), self.memory.handle(address), START_S)
+        finally:
+            self.memory.free(address)
 
 
 class DeviceRunner:
-    """One candidate in a launcher, with an arena per workload, made when first called."""
+    """One candidate in a launcher, with an arena per workload of ``task``, made when first called."""
 
-    def __init__(self, bench: DeviceBench, candidate: Candidate, built: Built) -> None:
+    def __init__(
+        self, bench: DeviceBench, task: KernelTask, candidate: Candidate, built: Built, shift: int = 0
+    ) -> None:
         self.bench = bench
-        self.task = bench.task
+        self.task = task
+        self.shift = shift
         self.candidate = candidate
         self.built = built
         self._plans: list[Plan] = []
@@ -134,7 +164,8 @@ class DeviceRunner:
         """
         arena = self._arenas.get(workload)
         if arena is None:
-            arena = self._arenas[workload] = Arena(self.bench.memory, self.task, self.task.workloads[workload])
+            arena = Arena(self.bench.memory, self.task, self.task.workloads[workload], self.shift)
+            self._arenas[workload] = arena
         arena.reveal(inputs)
         try:
             seconds = self._launch(workload, arena, timed=timed)
@@ -172,7 +203,7 @@ class DeviceRunner:
             message = {
                 "do": "prepare",
                 "workload": workload,
-                "buffers": {name: (b.handle, BAND) for name, b in arena.buffers.items()},
+                "buffers": {name: (b.handle, b.offset) for name, b in arena.buffers.items()},
                 "scratch": plan.scratch,
                 "launches": [launch.said() for launch in plan.launches],
             }

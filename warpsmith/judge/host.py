@@ -8,13 +8,12 @@ it is let go after fresh inputs and poison are in place and the clock runs, and 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import mmap
 import os
 import select
-import signal
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +29,8 @@ from warpsmith.model.candidate import Candidate, SourceFile
 from warpsmith.model.evaluation import Status
 from warpsmith.model.target import Target
 from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
+from warpsmith.sandbox import layers
+from warpsmith.sandbox.process import Cell, Process, start
 from warpsmith.toolchains.cache import Built, build
 
 PAGE = 4096
@@ -47,31 +48,36 @@ PINGS = 3
 
 
 class Region:
-    """One tensor inside an arena: a guard band, the data from a page boundary, and a guard band up to the next page."""
+    """One tensor inside an arena: a guard band, the data from ``shift`` bytes after a page boundary, and a guard band
+    up to the next page.
+    """
 
-    def __init__(self, argument: Argument, shape: tuple[int, ...], offset: int) -> None:
+    def __init__(self, argument: Argument, shape: tuple[int, ...], offset: int, shift: int = 0) -> None:
         self.argument = argument
         self.shape = shape
         self.count = math.prod(shape)
         self.bytes = self.count * argument.element.itemsize
-        self.offset = offset + PAGE
+        self.start = offset
+        self.offset = offset + PAGE + shift
         self.end = (self.offset + self.bytes + PAGE - 1) // PAGE * PAGE + PAGE
 
 
 class Arena:
-    """The shared memory of one side for one workload."""
+    """The shared memory of one side for one workload. ``shift`` takes every tensor so far off its page."""
 
-    def __init__(self, task: KernelTask, workload: Workload, numeric: NumpyNumeric) -> None:
+    def __init__(self, task: KernelTask, workload: Workload, numeric: NumpyNumeric, shift: int = 0) -> None:
         self.regions: dict[str, Region] = {}
         size = 0
         for argument in task.arguments:
             if argument.is_tensor:
-                region = Region(argument, argument.extent(workload.axes), size)
+                region = Region(argument, argument.extent(workload.axes), size, shift)
                 self.regions[argument.name] = region
                 size = region.end
         self.size = max(size, PAGE)
-        self.descriptor = os.memfd_create("warpsmith-arena", os.MFD_CLOEXEC)
+        self.descriptor = os.memfd_create("warpsmith-arena", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.descriptor, self.size)
+        # a worker that made it shorter would end the judge, which reads it, with SIGBUS
+        fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         self.memory = mmap.mmap(self.descriptor, self.size)
         self.bytes = np.frombuffer(self.memory, np.uint8)
         self.bytes[:] = GUARD
@@ -91,7 +97,7 @@ class Arena:
     def check(self, inputs: dict[str, Array], numeric: NumpyNumeric) -> None:
         """Raise CandidateFailed where a guard band or an input was written."""
         for name, region in self.regions.items():
-            before = self.bytes[region.offset - PAGE : region.offset]
+            before = self.bytes[region.start : region.offset]
             after = self.bytes[region.offset + region.bytes : region.end]
             if not ((before == GUARD).all() and (after == GUARD).all()):
                 raise CandidateFailed(Status.wrong_values, f"it wrote out of bounds of {name!r} (a guard band changed)")
@@ -125,6 +131,7 @@ class HostBench:
         self.cache = cache
         self.clock = Clock(target, cache)
         self.arenas = [Arena(task, w, self.numeric) for w in task.workloads]
+        self._hidden: list[Arena] = []
         self._count = 0
         self._copier: Copier | None = None
         self._pinger: HostRunner | None = None
@@ -135,12 +142,21 @@ class HostBench:
         return (
             "cache: cold (evicted before every timed call)" if self.cold else "cache: warm",
             f"pinned to one core ({self.core}); the clock runs in the judge, over two pipes",
-            "sandbox: resource limits and no_new_privs only",
+            f"sandbox by {layers().said}",
         )
 
-    def start(self, candidate: Candidate, built: Built, folder: Path) -> HostRunner:
-        """A runner without a worker yet; see :meth:`HostRunner.restart`."""
-        return HostRunner(self, self.task, self.arenas, candidate, built, folder)
+    def start(
+        self, candidate: Candidate, built: Built, folder: Path, hidden: tuple[Workload, ...] | None = None
+    ) -> HostRunner:
+        """A runner without a worker yet; see :meth:`HostRunner.restart`. ``hidden`` workloads get arenas of their own,
+        whose tensors are aligned to what the task declares and to no more.
+        """
+        if hidden is None:
+            return HostRunner(self, self.task, self.arenas, candidate, built, folder)
+        task = self.task.model_copy(update={"workloads": hidden})
+        arenas = [Arena(task, w, self.numeric, task.alignment) for w in hidden]
+        self._hidden += arenas
+        return HostRunner(self, task, arenas, candidate, built, folder)
 
     def worker_folder(self) -> Path:
         """A working folder for one runner's processes."""
@@ -162,7 +178,7 @@ class HostBench:
             self._pinger.arenas[0].close()
         if self._copier is not None:
             self._copier.close()
-        for arena in self.arenas:
+        for arena in (*self.arenas, *self._hidden):
             arena.close()
 
     def evict(self) -> None:
@@ -193,7 +209,7 @@ class HostRunner:
         if candidate.toolchain == "c":
             self.serve = serve_loop(task, self.scratch, bench.target, bench.cache)
         self.arenas = arenas
-        self._child: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._commands = self._answers = -1
 
     def restart(self) -> None:
@@ -202,19 +218,11 @@ class HostRunner:
         self.scratch.mkdir(parents=True, exist_ok=True)
         commands, self._commands = os.pipe()
         self._answers, answers = os.pipe()
-        (self.scratch / "config.json").write_text(json.dumps(self._config(commands, answers)))
-        isolation = ("-I", "-S") if self.candidate.toolchain == "c" else ("-I",)
+        config = self.scratch / "config.json"
+        config.write_text(json.dumps(self._config(commands, answers)))
+        cell = self._cell(config, (commands, answers, *dict.fromkeys(a.descriptor for a in self.arenas)))
         with (self.scratch / "printed").open("wb") as printed:
-            self._child = subprocess.Popen(
-                [sys.executable, *isolation, str(Path(__file__).with_name("worker.py")), "config.json"],
-                cwd=self.scratch,
-                stdin=subprocess.DEVNULL,
-                stdout=printed,
-                stderr=printed,
-                env=_environment(),
-                pass_fds=(commands, answers, *(a.descriptor for a in self.arenas)),
-                start_new_session=True,
-            )
+            self._process = start(cell, layers().how, stdout=printed, stderr=printed)
         os.close(commands)
         os.close(answers)
         self._await(START_S, "while it was loaded")
@@ -251,12 +259,14 @@ class HostRunner:
         return {n: arena.views[n] for n, r in arena.regions.items() if r.argument.role is Role.output}
 
     def stop(self) -> None:
-        """End the worker and its group."""
-        child, self._child = self._child, None
-        if child is not None:
-            kill_group(child)
+        """End the worker and everything in its sandbox. Raises WorkerLost where it does not go."""
+        process, self._process = self._process, None
+        if process is not None:
+            gone = process.end()
             os.close(self._commands)
             os.close(self._answers)
+            if not gone:
+                raise WorkerLost(f"the worker {process.pid} did not end within 10 s of SIGKILL")
 
     def close(self) -> None:
         """End the worker."""
@@ -264,10 +274,10 @@ class HostRunner:
 
     def answered(self, workload: int) -> float:
         """Let the worker go, wait for its answer, and stop it; seconds in between."""
-        assert self._child is not None
+        assert self._process is not None
         during = f"during workload {self.task.workloads[workload].name!r}"
         timeout_ms = round(self.bench.timeout_s * 1000)
-        took: int = self.bench.clock.clocked(self._child.pid, self._commands, self._answers, workload, timeout_ms)
+        took: int = self.bench.clock.clocked(self._process.worker, self._commands, self._answers, workload, timeout_ms)
         if took == TIMED_OUT:
             raise self._late(self.bench.timeout_s, during)
         if took < 0:
@@ -276,12 +286,14 @@ class HostRunner:
         return took / 1e9
 
     def _freeze(self, during: str) -> None:
-        """Stop the worker and its group, and wait until it stands still."""
-        assert self._child is not None
-        os.killpg(self._child.pid, signal.SIGSTOP)
-        state = os.waitid(os.P_PID, self._child.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-        if state is not None and state.si_code != os.CLD_STOPPED:
+        """Stop everything in the worker's sandbox, and wait until it stands still."""
+        assert self._process is not None
+        stopped = self._process.stop()
+        if stopped is None:
             raise self._death(during)
+        if not stopped:
+            self.stop()
+            raise CandidateFailed(Status.timed_out, f"a process of it could not be stopped {during}")
 
     def _await(self, timeout_s: float, during: str) -> None:
         ready, _, _ = select.select([self._answers], [], [], timeout_s)
@@ -295,13 +307,11 @@ class HostRunner:
         return CandidateFailed(Status.timed_out, f"no answer within {timeout_s:g} s {during}")
 
     def _death(self, during: str) -> Exception:
-        assert self._child is not None
-        child = self._child
+        assert self._process is not None
         try:
-            status = child.wait(5.0)
-        except subprocess.TimeoutExpired:
-            status = 0
-        self.stop()
+            status = self._process.wait(5.0) or 0
+        finally:
+            self.stop()
         error = death(status, during)
         if isinstance(error, CandidateFailed) and (said := self._printed()):
             error = CandidateFailed(error.status, f"{error.detail}; it printed: {said}")
@@ -314,10 +324,27 @@ class HostRunner:
         except OSError:
             return ""
 
+    def _cell(self, config: Path, keep: tuple[int, ...]) -> Cell:
+        """The worker's program, and what it sees of this machine's files."""
+        program = Path(__file__).with_name("worker.py")
+        isolated = ("-I",) if self.serve is None else ("-I", "-S")
+        loaded = (self.folder,) if self.serve is None else (self.built.binary, self.serve.binary)
+        return Cell(
+            argv=(sys.executable, *isolated, str(program), str(config)),
+            environment=_environment(),
+            reads=(program, config, *loaded),
+            keep=keep,
+            core=self.bench.core,
+            limits={
+                "RLIMIT_FSIZE": OUTPUT_LIMIT,
+                "RLIMIT_NOFILE": 64 + len(self.arenas),
+                "RLIMIT_AS": sum(a.size for a in self.arenas) + MEMORY,
+            },
+        )
+
     def _config(self, commands: int, answers: int) -> dict[str, Any]:
-        task, total = self.task, sum(a.size for a in self.arenas)
+        task = self.task
         return {
-            "parent": os.getpid(),
             "language": self.candidate.toolchain,
             "binary": str(self.built.binary),
             "serve": str(self.serve.binary) if self.serve else None,
@@ -325,13 +352,6 @@ class HostRunner:
             "entry": self.candidate.entry,
             "commands": commands,
             "answers": answers,
-            "core": self.bench.core,
-            "limits": {
-                "RLIMIT_FSIZE": OUTPUT_LIMIT,
-                "RLIMIT_CORE": 0,
-                "RLIMIT_NOFILE": 64 + len(self.arenas),
-                "RLIMIT_AS": total + MEMORY,
-            },
             "workloads": [
                 {"descriptor": a.descriptor, "size": a.size, "arguments": _arguments(task, w, a)}
                 for w, a in zip(task.workloads, self.arenas, strict=True)
@@ -413,16 +433,6 @@ class Copier:
         """End the worker."""
         self.runner.stop()
         self.arena.close()
-
-
-def kill_group(child: subprocess.Popen[bytes]) -> None:
-    """SIGKILL to a child and all of its group, then reap it."""
-    with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    try:
-        child.wait(10.0)
-    except subprocess.TimeoutExpired:
-        raise WorkerLost(f"the worker {child.pid} did not end within 10 s of SIGKILL") from None
 
 
 def _arguments(task: KernelTask, workload: Workload, arena: Arena) -> list[dict[str, Any]]:

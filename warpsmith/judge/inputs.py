@@ -19,31 +19,72 @@ SPREAD = 1 << 20
 """Offsets to choose from, per slice."""
 
 
-def _outliers(z: Array, xp: Any) -> Array:
+EXTREME_OCTAVES = {Dtype.f16: 8}
+"""``extremes`` reaches so many powers of two either way; 20 where nothing is said. The smallest value is 2^-4 of the
+lowest, which is a normal number in every float type, and products of two stay far from overflow in all but f16."""
+
+
+def _outliers(z: Array, xp: Any, dtype: Dtype) -> Array:
     return xp.where(xp.abs(z) > 2.5, z * 50.0, z)
 
 
-FAMILIES: dict[str, Callable[[Array, Any], Array]] = {
-    "normal": lambda z, xp: z,
-    "offset": lambda z, xp: z * 0.25 + 2.0,
-    "positive": lambda z, xp: z - xp.floor(z),
+def _cancellation(z: Array, xp: Any, dtype: Dtype) -> Array:
+    """The second half of a row nearly undoes the first. By halves, so that no order of summing has it easier."""
+    half = z.shape[1] // 2
+    first, second, rest = z[:, :half], z[:, half : 2 * half], z[:, 2 * half :]
+    return xp.concat([first, -first * (1.0 + 0.25 * second), rest], axis=1)
+
+
+def _sparse(z: Array, xp: Any, dtype: Dtype) -> Array:
+    return xp.where(xp.abs(z) > 1.5, z, xp.zeros_like(z))
+
+
+def _extremes(z: Array, xp: Any, dtype: Dtype) -> Array:
+    """Powers of two from the later digits of z, which are as good as independent of the leading ones."""
+    octaves = EXTREME_OCTAVES.get(dtype, 20)
+    size = xp.abs(z)
+    digits = size * 1024.0
+    power = xp.floor((digits - xp.floor(digits)) * (2 * octaves + 1)) - octaves
+    size = xp.clip(size, 2.0**-4, math.inf) * 2.0**power
+    return xp.where(z < 0, -size, size)
+
+
+def _nonfinite(z: Array, xp: Any, dtype: Dtype) -> Array:
+    """About one element in 1400 is infinite, and as many are NaN."""
+    special = xp.where(xp.abs(z) > 3.4, xp.full_like(z, math.nan), xp.where(z > 0, math.inf, -math.inf))
+    return xp.where(xp.abs(z) > 3.2, special, z)
+
+
+FAMILIES: dict[str, Callable[[Array, Any, Dtype], Array]] = {
+    "normal": lambda z, xp, dtype: z,
+    "offset": lambda z, xp, dtype: z * 0.25 + 2.0,
+    "positive": lambda z, xp, dtype: z - xp.floor(z),
     "outliers": _outliers,
-    "integers": lambda z, xp: xp.round(z * 2.0),
-    "large": lambda z, xp: z * 1024.0,
-    "tiny": lambda z, xp: z * 0.0009765625,
+    "integers": lambda z, xp, dtype: xp.round(z * 2.0),
+    "large": lambda z, xp, dtype: z * 1024.0,
+    "tiny": lambda z, xp, dtype: z * 0.0009765625,
+    "cancellation": _cancellation,
+    "sparse": _sparse,
+    "extremes": _extremes,
 }
-"""Value distributions by name; each maps standard normal float32 values."""
+"""Value distributions that every task meets, by name; each maps standard normal float32 values, row by row."""
+OPTIONAL: dict[str, Callable[[Array, Any, Dtype], Array]] = {"nonfinite": _nonfinite}
+"""Those that a task asks for by name; integer tensors stay ``normal``."""
+_ALL = {**FAMILIES, **OPTIONAL}
 
 
 class HiddenInputs:
-    """Draws the inputs of one task."""
+    """Draws the inputs of one task, on its own workloads or on others."""
 
-    def __init__(self, task: KernelTask, numeric: Numeric, seed: int) -> None:
+    def __init__(
+        self, task: KernelTask, numeric: Numeric, seed: int, workloads: tuple[Workload, ...] | None = None
+    ) -> None:
         self.task = task
         self.numeric = numeric
         self.rng = random.Random(seed)
         self.tensors = [a for a in task.arguments if a.role is Role.input]
-        largest = max((math.prod(a.extent(w.axes)) for w in task.workloads for a in self.tensors), default=0)
+        seen = workloads or task.workloads
+        largest = max((math.prod(a.extent(w.axes)) for w in seen for a in self.tensors), default=0)
         self.pool = numeric.normal(largest + SPREAD, self.rng.getrandbits(62))
 
     def draw(self, workload: Workload, family: str = "normal") -> dict[str, Array]:
@@ -56,7 +97,9 @@ class HiddenInputs:
         first, second = (self.rng.randrange(SPREAD) for _ in range(2))
         z = self.pool[first : first + count] + self.pool[second : second + count]
         z *= math.sqrt(0.5) * scale
-        values = FAMILIES[family](z, self.numeric.xp)
+        columns = shape[-1] if shape else 1
+        made = FAMILIES["normal"] if family in OPTIONAL and not argument.element.is_float else _ALL[family]
+        values = z if count == 0 else made(z.reshape(-1, columns), self.numeric.xp, argument.element)
         if not argument.element.is_float:
             values = self.numeric.xp.clip(self.numeric.xp.round(values * 4.0), -8.0, 8.0)
             if argument.element is Dtype.u8:

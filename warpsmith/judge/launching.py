@@ -11,17 +11,19 @@ import json
 import math
 import os
 import select
-import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from warpsmith.judge.failures import OUTPUT_LIMIT, CandidateFailed, WorkerLost, death
 from warpsmith.model.evaluation import Status
-from warpsmith.toolchains.compiler import ended
+from warpsmith.sandbox import layers
+from warpsmith.sandbox.process import Cell, Mechanism, Process, SandboxFailed, start
+from warpsmith.toolchains.compiler import toolkits
 
-LIMITS = {"RLIMIT_FSIZE": OUTPUT_LIMIT, "RLIMIT_CORE": 0, "RLIMIT_NOFILE": 512}
+LIMITS = {"RLIMIT_FSIZE": OUTPUT_LIMIT, "RLIMIT_NOFILE": 512}
 """No RLIMIT_AS: a CUDA context reserves address space for all memory of all devices."""
 ANSWER_LIMIT = 1 << 20
 LAUNCHER = Path(__file__).with_name("launcher.py")
@@ -29,37 +31,63 @@ _NOT_ITS_DOING = (
     "CUDA_ERROR_ECC_UNCORRECTABLE", "CUDA_ERROR_NVLINK_UNCORRECTABLE", "CUDA_ERROR_DEVICE_UNAVAILABLE",
     "CUDA_ERROR_SYSTEM_NOT_READY", "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "CUDA_ERROR_NO_DEVICE",
 )  # fmt: skip
+PROFILED = "WARPSMITH_PROFILED"
+"""Set by whoever runs the judge under a profiler: launchers inherit the environment, and the evidence says so."""
+_FALLBACKS = (
+    frozenset[str](),
+    frozenset({"syscalls"}),
+    frozenset({"syscalls", "processes", "proc", "ipc"}),
+    frozenset({"syscalls", "processes", "proc", "ipc", "user", "uid"}),
+    frozenset({"syscalls", "processes", "proc", "ipc", "user", "uid", "files", "network", "hostname"}),
+)
+"""Layers that launchers do without, in the order in which that is tried."""
 _PASSED = ("LD_LIBRARY_PATH", "CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES")
 
 
 class LauncherProcess:
-    """One launcher. Spawned at once; it says that it is ready on its own time. It touches no files but the cubin."""
+    """One launcher. Spawned at once; it says that it is ready on its own time. It is given no file but the cubin."""
 
-    def __init__(self, config: dict[str, Any], program: Path = LAUNCHER) -> None:
+    def __init__(self, config: dict[str, Any], program: Path = LAUNCHER, how: Mechanism | None = None) -> None:
         self.ended = False
         self._rest = b""
         self._printed = os.memfd_create("warpsmith-launcher", os.MFD_CLOEXEC)
+        self._binary = os.memfd_create("warpsmith-cubin", os.MFD_CLOEXEC)
         commands, self._commands = os.pipe()
         self._answers, answers = os.pipe()
-        self._child = subprocess.Popen(
-            [sys.executable, "-I", str(program), str(commands), str(answers)],
+        packages = (Path(p) / part for p in config.get("paths", ()) for part in ("cuda", "nvidia"))
+        cell = Cell(
+            argv=(sys.executable, "-I", str(program), str(commands), str(answers)),
+            environment=_environment(config["uuid"]),
             cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=self._printed,
-            stderr=self._printed,
-            env=_environment(config["uuid"]),
-            pass_fds=(commands, answers),
-            start_new_session=True,
+            reads=(program,),
+            folders=(*(p for p in packages if p.is_dir()), *toolkits()),
+            limits=LIMITS,
+            keep=(commands, answers, self._binary),
+            cuda=True,
         )
+        how = Mechanism(frozenset()) if PROFILED in os.environ else how or layers().how
+        self._child: Process = start(cell, how, stdout=self._printed, stderr=self._printed)
         os.close(commands)
         os.close(answers)
         with contextlib.suppress(BrokenPipeError):  # whoever waits for it learns why it ended
-            self._send({**config, "parent": os.getpid(), "limits": LIMITS})
+            self._send(config)
+
+    def carry(self, binary: Path | None) -> int:
+        """Hand a cubin over; the descriptor that the launcher reads it from, -1 for none."""
+        if binary is None:
+            return -1
+        os.ftruncate(self._binary, 0)
+        with open(self._binary, "wb", closefd=False) as file:
+            file.write(binary.read_bytes())
+        return self._binary
 
     @property
     def alive(self) -> bool:
         """Whether it still runs."""
-        return not self.ended and self._child.poll() is None
+        try:
+            return not self.ended and self._child.poll() is None
+        except SandboxFailed:
+            return False
 
     def ask(self, message: dict[str, Any], wanted: str, timeout_s: float, during: str) -> Any:
         """Send a message; the value under ``wanted`` of its answer. Raises as :meth:`wait` does."""
@@ -104,22 +132,17 @@ class LauncherProcess:
     def stop(self) -> None:
         """End it and wait until it is gone. Raises WorkerLost where it does not go."""
         self.kill()
-        if self._wait(10.0) is None:
+        if not self._child.end():
             raise WorkerLost(f"the launcher {self._child.pid} did not end within 10 s of SIGKILL")
 
     def kill(self) -> None:
-        """SIGKILL to it and its group, without waiting: a context takes about 60 ms to go."""
+        """End it and all that is in its sandbox, without waiting: a context takes about 60 ms to go."""
         if self.ended:
             return
         self.ended = True
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._child.pid, 9)
-        for descriptor in (self._commands, self._answers, self._printed):
+        self._child.kill()
+        for descriptor in (self._commands, self._answers, self._printed, self._binary):
             os.close(descriptor)
-
-    def _wait(self, timeout_s: float) -> int | None:
-        """Its exit status once it ended; None where it did not."""
-        return ended(self._child, timeout_s)
 
     def _send(self, message: dict[str, Any]) -> None:
         os.write(self._commands, (json.dumps(message) + "\n").encode())
@@ -139,7 +162,7 @@ class LauncherProcess:
         return line
 
     def _death(self, during: str) -> Exception:
-        status = self._wait(5.0) or 0
+        status = self._child.wait(5.0) or 0
         said = self._said()
         self.stop()
         if status >= 0:
@@ -154,9 +177,62 @@ class LauncherProcess:
         return f"; it printed: {text}" if text else ""
 
 
+@dataclass(frozen=True)
+class Confined:
+    """What launchers run under on a device, and how the evidence says it."""
+
+    how: Mechanism
+    said: str
+
+
+_confined: dict[str, Confined] = {}
+
+
+def confined(config: dict[str, Any], handle: str, timeout_s: float) -> Confined:
+    """The most layers under which a launcher makes its context here and maps a buffer of the judge's.
+
+    ``handle`` is that of any such buffer. Tried once per device; raises WorkerLost where not even limits do.
+    """
+    uuid = config["uuid"]
+    if uuid not in _confined:
+        best = layers().how
+        reasons: list[str] = []
+        for without in _FALLBACKS:
+            how = Mechanism(best.layers - without, best.bubblewrap)
+            if (reason := _refuses(config, how, handle, timeout_s)) is None:
+                held = ", ".join(name for name in layers().holding if name in how.layers)
+                lost = f"; LACKING: {', '.join(sorted(without & best.layers))} ({reasons[-1]})" if reasons else ""
+                more = f"; {lacking}" if (lacking := layers().said.partition("; ")[2]) else ""
+                _confined[uuid] = Confined(how, f"{held or 'none'}{lost}{more}")
+                break
+            reasons.append(reason)
+        else:
+            raise WorkerLost(f"no launcher can be started: {reasons[-1]}")
+    return _confined[uuid]
+
+
+def _refuses(config: dict[str, Any], how: Mechanism, handle: str, timeout_s: float) -> str | None:
+    """Why a launcher does not work under these layers; None where it does."""
+    during = "while the sandbox was tried"
+    process = LauncherProcess(config, how=how)
+    load = {"do": "load", "binary": -1, "kernels": [], "flush_bytes": 0}
+    prepare = {"do": "prepare", "workload": 0, "buffers": {"probe": (handle, 0)}, "scratch": {}, "launches": []}
+    try:
+        process.wait("ready", timeout_s, during)
+        process.ask(load, "loaded", timeout_s, during)
+        process.ask(prepare, "prepared", timeout_s, during)
+    except (CandidateFailed, WorkerLost, SandboxFailed) as error:
+        return str(error)
+    finally:
+        process.stop()
+    return None
+
+
 def _environment(uuid: str) -> dict[str, str]:
     """What a CUDA process needs, and one device to see. Lazy loading would put a load into a timed call."""
     said = {name: os.environ[name] for name in _PASSED if name in os.environ}
+    if PROFILED in os.environ:  # a profiler reaches its target through the environment
+        said = dict(os.environ)
     if not said.get("CUDA_VISIBLE_DEVICES", "").startswith("MIG"):
         parts = (uuid[:8], uuid[8:12], uuid[12:16], uuid[16:20], uuid[20:])
         said["CUDA_VISIBLE_DEVICES"] = f"GPU-{'-'.join(parts)}"

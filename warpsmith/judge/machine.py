@@ -17,6 +17,8 @@ from typing import Any
 
 from warpsmith.errors import BadInput, Missing, WarpsmithError
 from warpsmith.model.target import Target
+from warpsmith.sandbox import layers
+from warpsmith.sandbox.probe import WHAT
 from warpsmith.toolchains import TOOLCHAINS, toolchain
 from warpsmith.toolchains.c import compiler
 from warpsmith.toolchains.compiler import said_by
@@ -161,9 +163,17 @@ def capabilities() -> list[Capability]:
         _tool("nsys", "Install Nsight Systems."),
         _tool("compute-sanitizer", "Install the CUDA toolkit."),
         _tool("valgrind", "Install valgrind for callgrind profiles."),
-        _tool("bwrap", "Install bubblewrap for the stronger sandbox."),
     ]
-    return found
+    return found + _sandbox()
+
+
+def _sandbox() -> list[Capability]:
+    """How the sandbox is made, and one line per layer of it."""
+    held = layers()
+    by = held.how.bubblewrap or ("unshare" if "files" in held.how.layers else "limits alone")
+    said = {n: f"{what}: {held.lacking[n]}" if n in held.lacking else what for n, what in WHAT.items()}
+    lines = [Capability(f"sandbox {n}", n not in held.lacking, said[n], held.remedy(n)) for n in WHAT]
+    return [Capability("sandbox by", bool(held.holding), by), *lines]
 
 
 def _toolchain(name: str) -> Capability:

@@ -99,31 +99,32 @@ class _Interface:
 
 
 class Buffer:
-    """One tensor between two guard bands, in an allocation of its own."""
+    """One tensor between two guard bands, in an allocation of its own, ``shift`` bytes off the coarse alignment."""
 
-    def __init__(self, memory: Memory, argument: Argument, shape: tuple[int, ...]) -> None:
+    def __init__(self, memory: Memory, argument: Argument, shape: tuple[int, ...], shift: int = 0) -> None:
         self.argument = argument
         data = math.prod(shape) * argument.element.itemsize
-        size = -(-(BAND + data + BAND) // BLOCK) * BLOCK
+        self.offset = BAND + shift
+        size = -(-(self.offset + data + BAND) // BLOCK) * BLOCK
         self.address = memory.allocate(size)
         self.handle = memory.handle(self.address)
         whole = memory.view(self.address, size)
         whole.fill_(GUARD)
-        self.bytes = whole[BAND : BAND + data]
+        self.bytes = whole[self.offset : self.offset + data]
         self.values = self.bytes.view(memory.numeric.dtype(argument.element)).reshape(shape)
-        self.bands = (whole[:BAND], whole[BAND + data :])
+        self.bands = (whole[: self.offset], whole[self.offset + data :])
 
 
 class Arena:
     """The buffers of one side for one workload."""
 
-    def __init__(self, memory: Memory, task: KernelTask, workload: Workload) -> None:
+    def __init__(self, memory: Memory, task: KernelTask, workload: Workload, shift: int = 0) -> None:
         self.memory = memory
         self.buffers: dict[str, Buffer] = {}
         try:
             for argument in task.arguments:
                 if argument.is_tensor:
-                    self.buffers[argument.name] = Buffer(memory, argument, argument.extent(workload.axes))
+                    self.buffers[argument.name] = Buffer(memory, argument, argument.extent(workload.axes), shift)
         except WarpsmithError:
             self.close()
             raise

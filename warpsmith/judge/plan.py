@@ -58,11 +58,15 @@ class Plan:
 
 
 def make_plan(task: KernelTask, workload: Workload, candidate: Candidate, target: Target) -> Plan:
-    """The plan of ``candidate`` on one workload. Raises CandidateFailed for one that no device could carry out."""
+    """The plan of ``candidate`` on one workload. Raises CandidateFailed for one that no device could carry out.
+
+    Where some tensor of the task is empty, a launch of zero blocks has nothing to do and is left out.
+    """
     where = f"launch plan on workload {workload.name!r}"
     if not candidate.launch:
         raise CandidateFailed(Status.crashed, f"{where}: there is no launch")
     environment = _environment(task, workload, candidate, target)
+    empty = any(0 in a.extent(workload.axes) for a in task.arguments if a.is_tensor)
     try:
         scratch = {s.name: evaluate_int(s.bytes, environment) for s in candidate.scratch}
         launches = []
@@ -71,6 +75,8 @@ def make_plan(task: KernelTask, workload: Workload, candidate: Candidate, target
             i, j, k = (evaluate_int(extent, environment) for extent in launch.block)
             shared = evaluate_int(launch.shared_bytes, environment)
             arguments = tuple(_argument(name, task, workload, scratch) for name in launch.arguments)
+            if empty and 0 in (x, y, z):
+                continue
             launches.append(ConcreteLaunch(launch.kernel, (x, y, z), (i, j, k), shared, arguments))
     except ExpressionError as error:
         raise CandidateFailed(Status.crashed, f"{where}: {error}") from None

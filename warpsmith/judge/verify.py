@@ -19,6 +19,17 @@ ROW_FLOOR = 1e-3
 """A row smaller than this share of the tensor's RMS is measured against that share: pure cancellation has no digits."""
 
 
+SHORT_ROW = 8
+SHORT_ROW_FLOOR = 0.25
+"""A row of fewer than SHORT_ROW elements is measured against at least this share: nothing but chance makes one small.
+Of 1e4 rows of one normal number the smallest is 1e-4 of the RMS, and no sum has digits for that."""
+
+
+def row_floor(columns: int) -> float:
+    """Share of the tensor's RMS that a row of that length is measured against at least."""
+    return ROW_FLOOR if columns >= SHORT_ROW else SHORT_ROW_FLOOR
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What was found, and what is wrong with it (empty where nothing is)."""
@@ -59,7 +70,7 @@ def _close(out: Array, ref: Array, argument: Argument, numeric: Numeric, allowed
             return Verdict(error, f"{argument.name}: {unequal:.2%} of the elements miss a NaN or Inf of the oracle")
     size = xp.concat([xp.sum(ref[b] * ref[b], axis=1) for b in blocks])
     total = numeric.number(xp.sum(size))
-    floor = ROW_FLOOR**2 * total / rows
+    floor = row_floor(columns) ** 2 * total / rows
     scale = xp.clip(size, floor, math.inf) if total > 0 else size
     element = ELEMENT_FACTOR * allowed
     squares, near = [], 0.0

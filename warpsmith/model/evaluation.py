@@ -74,6 +74,25 @@ class Metric(Record):
         return self
 
 
+class BesideBaseline(Record):
+    """The call where one output came closest to the limits that the baseline sets on the same hidden inputs."""
+
+    inputs: str
+    """The family of those inputs, or ``timed`` for a timed call."""
+    relative_rms: Annotated[float, Field(ge=0)]
+    worst_row: Annotated[float, Field(ge=0)]
+    baseline_rms: Annotated[float, Field(ge=0)]
+    baseline_row: Annotated[float, Field(ge=0)]
+    rms_limit: Annotated[float, Field(ge=0)]
+    """The limit that held: twice the baseline's error, no less than a few roundings, no more than the dtype's."""
+    row_limit: Annotated[float, Field(ge=0)]
+
+    @property
+    def share(self) -> float:
+        """The larger of the two errors as a share of its limit; passing needs at most 1."""
+        return max(self.relative_rms / self.rms_limit, self.worst_row / self.row_limit)
+
+
 class TensorError(Record):
     """The worst error seen on one output over all verified calls, as shares (relative RMS against float64)."""
 
@@ -83,6 +102,8 @@ class TensorError(Record):
     limit: Annotated[float, Field(ge=0)]
     matched: Annotated[float, Field(ge=0, le=1)]
     """Share of elements within the element-wise limit; passing needs exactly 1."""
+    baseline: BesideBaseline | None = None
+    """How it stood beside the baseline; None where the baseline sets no limit or was not called."""
 
 
 class Ceiling(Record):

@@ -70,6 +70,8 @@ class Fault(Record):
     kind: Literal["fault"] = "fault"
     what: str
     detail: str = ""
+    final: bool = False
+    """Trying again cannot help: the task itself is at fault."""
 
 
 class Proposal(Record):
@@ -106,13 +108,21 @@ Outcome = Annotated[Fault | Proposal | Evaluation | Profile, Field(discriminator
 
 
 class Request(Record):
-    """What travels to the judge in a step's folder, with ``task/``, ``candidate/`` and ``rival/`` beside it."""
+    """What travels to the judge in a step's folder, with ``task/``, ``candidate/``, ``rival/`` and ``baseline/``
+    beside it.
+    """
 
     step: Measure
     task: Task
     task_digest: Digest
     candidate: Candidate
     rival: Candidate
+    baseline: Candidate | None = None
+    """The task's baseline, whose errors set limits; None where the rule of twice the baseline is not asked for."""
+    admission: bool = True
+    """Whether the task must show that no lazy answer passes it, where that is asked: not for tasks that measure the
+    machine.
+    """
     target: Target
     configuration: Literal["release", "debug"] = "release"
     cold: bool = True
@@ -129,4 +139,4 @@ class Result(Record):
     seconds: float
     """Wall time of the step in the judge."""
     phases: dict[str, float] = {}
-    """Where the seconds went: ``build``, ``start``, ``verify``, ``time``."""
+    """Where the seconds went: ``build``, ``admit``, ``start``, ``verify``, ``hidden``, ``time``."""

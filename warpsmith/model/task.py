@@ -14,7 +14,9 @@ from pydantic import Field, field_validator, model_validator
 from warpsmith.errors import ExpressionError
 from warpsmith.model.base import Digest, Name, Record, digest
 from warpsmith.model.expression import Number, evaluate, evaluate_int, names
+from warpsmith.model.hidden import OPTIONAL_FAMILIES, STANDARD, Extent, resolve_families
 
+LARGEST_ALIGNMENT = 4096
 DEVICE_FACTS = frozenset({"SM_COUNT"})
 """Names that the launcher adds to every launch-plan expression: multiprocessors of the device."""
 
@@ -196,6 +198,32 @@ class KernelTask(TaskHead):
     """Compulsory traffic of one call in bytes, an expression over axes."""
     flops: str | int = 0
     """Arithmetic of one call in floating-point operations, an expression over axes."""
+    alignment: Annotated[int, Field(ge=1, le=LARGEST_ALIGNMENT)] = 64
+    """What candidates may rely on: every buffer's address is a multiple of so many bytes, and of no more."""
+    nonfinite: Literal["match", "refuse"] = "match"
+    """Where the oracle gives NaN or infinity: a candidate must give the same, or the task is at fault."""
+    families: tuple[str, ...] = (STANDARD,)
+    """Families of hidden inputs, by name (model/hidden.py)."""
+    shapes: dict[Name, Extent] = Field(default_factory=dict)
+    """Axes that the judge may vary for workloads of its own, which are verified and never timed."""
+
+    @field_validator("alignment")
+    @classmethod
+    def _power_of_two(cls, alignment: int) -> int:
+        if alignment & (alignment - 1):
+            raise ValueError("the alignment must be a power of two")
+        return alignment
+
+    @field_validator("families")
+    @classmethod
+    def _known_families(cls, families: tuple[str, ...]) -> tuple[str, ...]:
+        resolve_families(families)
+        return families
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """The families of hidden inputs, ``normal`` among them."""
+        return resolve_families(self.families)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -204,13 +232,21 @@ class KernelTask(TaskHead):
             raise ValueError("argument names repeat")
         if not any(a.role is Role.output for a in self.arguments):
             raise ValueError("at least one argument must have the role 'output'")
-        scalars = {a.name for a in self.arguments if a.role is Role.scalar}
+        largest = max(a.element.itemsize for a in self.arguments if a.is_tensor)
+        if self.alignment < largest:
+            raise ValueError(f"alignment: {self.alignment} is less than the {largest} bytes of an element")
+        if self.nonfinite == "refuse" and (asked := set(self.drawn) & set(OPTIONAL_FAMILIES)):
+            raise ValueError(f'families: {sorted(asked)} makes no sense with nonfinite = "refuse"')
         for workload in self.workloads:
-            self._check_workload(workload, scalars)
+            self.check_workload(workload)
         return self
 
-    def _check_workload(self, workload: Workload, scalars: set[str]) -> None:
+    def check_workload(self, workload: Workload) -> None:
+        """Raise ValueError where ``workload`` does not fit the task."""
         where = f"workload {workload.name!r}"
+        scalars = {a.name for a in self.arguments if a.role is Role.scalar}
+        if unknown := set(self.shapes) - set(workload.axes):
+            raise ValueError(f"{where}: shapes names axes that it lacks: {sorted(unknown)}")
         if unknown := set(workload.scalars) - scalars:
             raise ValueError(f"{where}: unknown scalars {sorted(unknown)}")
         try:

@@ -50,6 +50,8 @@ class History:
     """Why a step came back without a result."""
     faulted: dict[str, Step] = field(default_factory=dict)
     """The steps of ``faults``."""
+    refused: str = ""
+    """Why the task itself is at fault; empty where it is not, and again after every start."""
     seconds: float = 0.0
     money: float = 0.0
     opened: int = 0
@@ -80,7 +82,7 @@ class History:
         campaign = event.campaign
         same = self.campaign is not None and self.campaign.scope == campaign.scope
         kept = self if same else History(decisions=self.decisions, opened=self.opened)
-        opened = replace(kept, campaign=campaign, running={}, opened=self.opened + 1)
+        opened = replace(kept, campaign=campaign, running={}, opened=self.opened + 1, refused="")
         names = {campaign.baseline: "baseline", **{v: f"peer {k}" for k, v in campaign.peers.items()}}
         for candidate in event.candidates:
             opened = opened._add_candidates((candidate,), names.get(candidate.id, "entry"))
@@ -91,10 +93,11 @@ class History:
         running = {k: s for k, s in self.running.items() if k != key}
         after = replace(self, running=running, seconds=self.seconds + event.seconds)
         match event.outcome:
-            case Fault(what=what, detail=detail):
-                reasons = (*self.faults.get(key, ()), f"{what}: {detail}" if detail else what)
+            case Fault(what=what, detail=detail, final=final):
+                reason = f"{what}: {detail}" if detail else what
+                faults = {**self.faults, key: (*self.faults.get(key, ()), reason)}
                 faulted = {**self.faulted, key: event.step}
-                return replace(after, faults={**self.faults, key: reasons}, faulted=faulted)
+                return replace(after, faults=faults, faulted=faulted, refused=reason if final else self.refused)
             case Evaluation() as evaluation if isinstance(event.step, Measure):
                 pairing = (evaluation.candidate, evaluation.rival, evaluation.effort)
                 return replace(

@@ -28,11 +28,25 @@ class Check(Record):
     remedy: str = ""
 
 
+class PlantCheck(Record):
+    """One planted candidate of ``doctor --judge``."""
+
+    hardware: str
+    name: str
+    what: str
+    expected: str
+    given: str
+    detail: str
+    right: bool
+    seconds: float
+
+
 class DoctorAnswer(Answer):
-    """What this machine can do."""
+    """What this machine can do, and whether the judge finds what was planted."""
 
     checks: tuple[Check, ...]
     calibrations: tuple[dict[str, Any], ...] = ()
+    plants: tuple[PlantCheck, ...] = ()
 
 
 class NewAnswer(Answer):

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from warpsmith.campaign import Watcher
+    from warpsmith.model.target import Target
     from warpsmith.surface import answers
     from warpsmith.surface.workspace import Known, Workspace
 
@@ -21,29 +23,31 @@ Effort = Literal["screen", "confirm", "promote"]
 Kind = Literal["kernel", "app", "command", "serving"]
 
 
-def doctor(*, calibrate: bool = False) -> answers.DoctorAnswer:
+def doctor(*, calibrate: bool = False, judge: bool = False) -> answers.DoctorAnswer:
     """Say what this machine can do: compilers, devices, profilers, sandbox. A machine without a GPU is no error.
+
+    Exit status 1 where --judge finds that the judge got one of the planted candidates wrong.
 
     Args:
         calibrate: Measure each device's noise floor (identical candidates against each other) and copy rate, and
         keep them.
+        judge: Plant candidates whose verdict is known (wrong, imprecise, slow, identical, faster, cheating, crashing)
+        and show what the judge says of each, on every device of this machine.
     """
-    from warpsmith.errors import Missing
-    from warpsmith.judge.machine import capabilities, detect
-    from warpsmith.surface.answers import Check, DoctorAnswer
+    from warpsmith.judge.machine import capabilities
+    from warpsmith.surface.answers import NO, YES, Check, DoctorAnswer
+    from warpsmith.surface.plants import judge_plants
 
     checks = tuple(Check(name=c.name, works=c.works, detail=c.detail, remedy=c.remedy) for c in capabilities())
+    space = _workspace()
+    targets = _targets() if calibrate or judge else ()
     found: list[dict[str, Any]] = []
-    if calibrate:
-        space = _workspace()
-        for hardware in ("cpu", "cuda"):
-            try:
-                target = detect(hardware)
-            except Missing:
-                continue
-            measured = space.calibrate(target).model_dump(mode="json")
-            found.append({"hardware": hardware, "device": target.device, **measured})
-    return DoctorAnswer(checks=checks, calibrations=tuple(found))
+    for target in targets if calibrate else ():
+        measured = space.calibrate(target).model_dump(mode="json")
+        found.append({"hardware": target.hardware, "device": target.device, **measured})
+    plants = tuple(p for target in targets if judge for p in judge_plants(space, target))
+    status = YES if all(p.right for p in plants) else NO
+    return DoctorAnswer(exit_status=status, checks=checks, calibrations=tuple(found), plants=plants)
 
 
 def new(name: str, *, kind: Kind = "kernel", hardware: str = "cpu") -> answers.NewAnswer:
@@ -269,6 +273,18 @@ VERBS: tuple[Callable[..., Any], ...] = (
     doctor, new, check, bench, optimize, stop, submit, history, show, diff, report,
 )  # fmt: skip
 """In the order of the help."""
+
+
+def _targets() -> tuple[Target, ...]:
+    """The devices of this machine."""
+    from warpsmith.errors import Missing
+    from warpsmith.judge.machine import detect
+
+    found = []
+    for hardware in ("cpu", "cuda"):
+        with suppress(Missing):
+            found.append(detect(hardware))
+    return tuple(found)
 
 
 def _workspace(**flags: object) -> Workspace:

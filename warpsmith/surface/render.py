@@ -69,6 +69,20 @@ def _(answer: answers.DoctorAnswer, out: Console) -> None:
             + ", ".join(f"{int(b) / 1e6:.0f} MB {r / 1e9:.1f} GB/s" for b, r in calibration["copy_bytes_per_s"].items())
         )
 
+    if answer.plants:
+        _render_plants(answer.plants, out)
+
+
+def _render_plants(plants: tuple[answers.PlantCheck, ...], out: Console) -> None:
+    table = Table("device", "planted", "what it does", "expected", "given", "right", "detail")
+    for p in plants:
+        right = "yes" if p.right else "NO"
+        table.add_row(p.hardware, p.name, Text(p.what), p.expected, p.given, right, Text(p.detail))
+    out.print(table)
+    missed = sum(not p.right for p in plants)
+    said = f"misjudged {missed} of {len(plants)}" if missed else f"found all {len(plants)}"
+    out.print(f"the judge {said} ({sum(p.seconds for p in plants):.0f} s)", highlight=False)
+
 
 @_render.register
 def _(answer: answers.NewAnswer, out: Console) -> None:
@@ -85,13 +99,14 @@ def _(answer: answers.CheckAnswer, out: Console) -> None:
 
 def _render_evaluation(evaluation: Evaluation, out: Console) -> None:
     out.print(Text(f"{short(evaluation.candidate)}  {evaluation.status}  {evaluation.detail}".rstrip()))
-    table = Table("workload", "status", "calls verified", "worst row", "limit", "detail")
+    table = Table("workload", "status", "calls verified", "worst row", "limit", "beside the baseline", "detail")
     for result in evaluation.workloads:
         worst = max((e.worst_row for e in result.errors), default=0.0)
         limit = max((e.limit for e in result.errors), default=0.0)
-        table.add_row(
-            result.workload, result.status.value, str(result.calls), f"{worst:.2g}", f"{limit:.2g}", Text(result.detail)
-        )
+        shares = [e.baseline.share for e in result.errors if e.baseline]
+        beside = f"{max(shares):.0%} of the limit" if shares else "-"
+        numbers = (str(result.calls), f"{worst:.2g}", f"{limit:.2g}", beside)
+        table.add_row(result.workload, result.status.value, *numbers, Text(result.detail))
     if evaluation.workloads:
         out.print(table)
     for kernel in evaluation.build.kernels if evaluation.build else ():

@@ -36,6 +36,7 @@ from warpsmith.store.files import write_atomic
 from warpsmith.store.folders import CANDIDATE_FILE, LoadedTask, find_task, load_candidate, load_task
 from warpsmith.store.history import History, fold
 from warpsmith.store.ledger import Ledger, read_events
+from warpsmith.surface.bare import bare_campaign
 from warpsmith.toolchains import Configuration
 
 JUDGE = (sys.executable, "-m", "warpsmith.judge")
@@ -62,6 +63,8 @@ class Known:
     baseline: Candidate
     entry: Candidate
     peers: dict[str, Candidate]
+    admission: bool = True
+    """Whether the task must prove that lazy answers fail it; calibration tasks measure the machine and need not."""
 
     @property
     def all(self) -> tuple[Candidate, ...]:
@@ -154,6 +157,8 @@ class Workspace:
             task_digest=known.loaded.digest,
             candidate=candidate,
             rival=rival,
+            baseline=known.baseline,
+            admission=known.admission,
             target=target,
             configuration=configuration,
             cold=self.settings.cold,
@@ -247,13 +252,13 @@ class Workspace:
 
     def calibrate(self, target: Target) -> Calibration:
         """Measure the noise floor (identical candidates against each other), copy rates and peak, and keep them."""
-        known = self._calibration_task(target.hardware)
+        known = self.packaged(target.hardware)
         same = known.entry
         effects = []
         copies: dict[str, float] = {}
         for run in range(CALIBRATION_RUNS):
             evaluation = self.measure(known, target, same, same, Effort.confirm, name=f"calibrate-{run}")
-            campaign = _bare_campaign(known, target)
+            campaign = bare_campaign(known, target)
             answer = compare(evaluation, campaign)
             if answer is None:
                 raise WarpsmithError(f"the calibration task failed: {evaluation.status}: {evaluation.detail}.")
@@ -274,14 +279,15 @@ class Workspace:
         write_atomic(self._calibration_file(target), calibration.model_dump_json(indent=1))
         return calibration
 
-    def _calibration_task(self, name: str) -> Known:
+    def packaged(self, name: str) -> Known:
+        """A task that comes with the package, to measure the machine or the judge with."""
         loaded = load_task(CALIBRATION / name)
         same = load_candidate(loaded.folder / loaded.head.baseline, self.blobs, loaded.head)
-        return Known(loaded, same, same, {})
+        return Known(loaded, same, same, {}, admission=False)
 
     def _peak(self, target: Target) -> float:
         """Single-precision operations per second of what one launch, or one core, can use at most."""
-        known = self._calibration_task(f"{target.hardware}-peak")
+        known = self.packaged(f"{target.hardware}-peak")
         evaluation = self.measure(known, target, known.entry, known.entry, Effort.screen, name="calibrate-peak")
         metric = evaluation.workloads[0].metric("time") if evaluation.passed else None
         task = known.loaded.kernel
@@ -298,45 +304,32 @@ class Workspace:
         effort: Effort,
         name: str,
         configuration: Configuration = "release",
+        executor: LocalExecutor | None = None,
     ) -> Evaluation:
-        """One measurement outside any campaign. Raises WarpsmithError where the machine keeps failing."""
+        """One measurement outside any campaign, in a session of its own or in that of ``executor``.
+
+        Raises BadInput for a task that is at fault itself, and WarpsmithError where the machine keeps failing.
+        """
         step = Measure(candidate=candidate.id, rival=rival.id, effort=effort, round=0)
         request = self.request(known, target, step, candidate, rival, configuration)
-        executor = self.executor(self.home / "steps", target, name)
+        runs = executor or self.executor(self.home / "steps", target, name)
         key = digest([name, os.getpid(), time.time_ns()])
         try:
             for attempt in range(self.settings.attempts):
-                answer = executor.run(
+                answer = runs.run(
                     key, attempt, lambda folder: write_step(folder, request, known.loaded.folder, self.blobs)
                 )
                 if isinstance(answer, Result) and isinstance(answer.outcome, Evaluation):
-                    executor.forget(key)
+                    runs.forget(key)
                     return answer.outcome
                 fault = answer.outcome if isinstance(answer, Result) else answer
+                if isinstance(fault, Fault) and fault.final:
+                    raise BadInput(f"{fault.what}: {fault.detail}")
         finally:
-            executor.close()
+            if executor is None:
+                runs.close()
         assert isinstance(fault, Fault)
         raise WarpsmithError(f"the measurement was lost {self.settings.attempts} times: {fault.what}: {fault.detail}")
 
     def _calibration_file(self, target: Target) -> Path:
         return self.home / "devices" / f"{target.key[:16]}.json"
-
-
-def _bare_campaign(known: Known, target: Target) -> Campaign:
-    head = known.loaded.head
-    return Campaign(
-        tag="calibration",
-        task_name=head.name,
-        task=known.loaded.digest,
-        target=target,
-        judge=VERSION,
-        proposer="none",
-        budget=Budget(rounds=0),
-        seed=0,
-        baseline=known.baseline.id,
-        entry=known.entry.id,
-        weights={w.name: w.weight for w in head.workloads},
-        objective=head.objective,
-        min_gain=head.gate.min_gain,
-        noise_floor=0.0,
-    )

@@ -38,7 +38,7 @@ class C:
             *(*job.defines, *job.candidate.flags, "-o", str(job.output), *sources, "-lm"),
         )
         began = time.monotonic()
-        log = run(command, job.sources)
+        log = run(command, job.sources, job.output)
         content = job.output.read_bytes()
         return Build(
             toolchain=self.name,

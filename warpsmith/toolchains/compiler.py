@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import os
 import re
-import select
+import shutil
 import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from warpsmith.errors import BuildFailed, Missing, WarpsmithError
+from warpsmith.sandbox import layers
+from warpsmith.sandbox.process import Cell, adopt, prepare, start
+from warpsmith.sandbox.view import HOMES, tool
 
 TIMEOUT_S = 120.0
 KILLED = "Killed signal terminated program"
 """What the gcc driver prints when one of its own children was killed: nobody's fault, so no verdict."""
+_DRIVER_SAYS_KILLED = re.compile(rf"^[\w.+\-/]+: fatal error: {KILLED}", re.MULTILINE)
 PROBES = 5
 LOG_LIMIT = 20_000
 """Characters of a compiler's log that are kept."""
+LIMITS = {"RLIMIT_FSIZE": 1 << 30, "RLIMIT_NOFILE": 1024, "RLIMIT_AS": 16 << 30}
+"""Of every process of a compiler."""
+TMP_BYTES = 2 << 30
+"""For a compiler's own temporary files, at most."""
+_PASSED = ("LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH")
 _TUNING_FLAG = re.compile(
     r"-(O[0-3sg]|Ofast|std=[a-z0-9+]+|m[a-z0-9\-]+(=[a-z0-9.\-]+)?|f(?!plugin)[a-z0-9\-]+(=[a-z0-9\-]+)?"
     r"|D[A-Za-z_]\w*(=[\w.]+)?|W(?![lap],)[a-z0-9\-]+(=\w+)?)"
@@ -34,43 +44,75 @@ def check_flags(flags: Sequence[str]) -> None:
             )
 
 
-def run(argv: Sequence[str], folder: Path) -> str:
-    """Run a compiler in ``folder``; returns what it printed. Raises BuildFailed (also on time-out) or Missing.
+def run(
+    argv: Sequence[str],
+    folder: Path | None,
+    output: Path | None = None,
+    *,
+    reads: Sequence[Path] = (),
+    folders: Sequence[Path] = (),
+) -> str:
+    """Run a compiler in the sandbox, in ``folder``, which it may read; returns what it printed.
 
-    A compiler that was killed from outside raises a plain WarpsmithError: that is a fault of the step, not a verdict.
+    It may write ``output``, and nothing else that stays; ``reads`` and ``folders`` (large ones) are more that it sees.
+    Raises BuildFailed (also on time-out) or Missing. A compiler that was killed from outside raises a plain
+    WarpsmithError: that is a fault of the step, not a verdict.
     """
-    with tempfile.TemporaryFile() as printed:
-        try:
-            child = subprocess.Popen(
-                argv,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=printed,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env=_environment(),
-            )
-        except FileNotFoundError:
-            raise Missing(f"{argv[0]} was not found.", "Install it, or put it on PATH.") from None
-        status = ended(child, TIMEOUT_S)
-        if status is None:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-            raise BuildFailed(
-                f"{Path(argv[0]).name} took longer than {TIMEOUT_S:g} s", _read(printed.fileno())
-            ) from None
-        log = _read(printed.fileno())
-    if status == -signal.SIGKILL or KILLED in log:
-        raise WarpsmithError(f"{Path(argv[0]).name} was killed from outside.", "The step is tried again.")
+    path = shutil.which(argv[0])
+    if path is None:
+        raise Missing(f"{argv[0]} was not found.", "Install it, or put it on PATH.")
+    name = Path(argv[0]).name
+    apart = "files" in layers().how.layers
+    cell = Cell(
+        argv=(path, *argv[1:]),
+        environment=_environment("/tmp" if apart else tempfile.gettempdir()),
+        cwd=str((folder or Path("/")).absolute()),
+        reads=(*((folder,) if folder else ()), *reads),
+        folders=(*tool(path), *toolkits(), *folders),
+        limits=LIMITS,
+        tmp_bytes=TMP_BYTES,
+    )
+    status, log = _run(cell, output if apart else None)
+    if status and _DRIVER_SAYS_KILLED.search(log):  # or a source says so: then it says so again
+        status, log = _run(cell, output if apart else None)
+    if status is None:
+        raise BuildFailed(f"{name} took longer than {TIMEOUT_S:g} s", log)
+    if status == -signal.SIGKILL:
+        raise WarpsmithError(f"{name} was killed from outside.", "The step is tried again.")
     if status != 0:
-        raise BuildFailed(f"{Path(argv[0]).name} ended with status {status}: {_first_error(log)}", log)
+        raise BuildFailed(f"{name} ended with status {status}: {_first_error(log)}", log)
+    if output is not None and not output.is_file():
+        raise BuildFailed(f"{name} left no {output.name}", log)
     return log
 
 
-def _environment() -> dict[str, str]:
+def _run(cell: Cell, output: Path | None) -> tuple[int | None, str]:
+    """The exit status (None after a time-out) and what was printed. ``output`` is made in a folder apart and copied."""
+    how = layers().how
+    with tempfile.TemporaryDirectory(prefix="warpsmith-compile-") as scratch, tempfile.TemporaryFile() as printed:
+        prepare(Path(scratch), how)
+        if output is not None:
+            cell = replace(cell, writes=((Path(scratch), output.parent),))
+        process = start(cell, how, stdout=printed, stderr=subprocess.STDOUT)
+        try:
+            status = process.wait(TIMEOUT_S)
+        finally:
+            process.end()
+        if output is not None and status == 0:
+            adopt(Path(scratch) / output.name, output, LIMITS["RLIMIT_FSIZE"])
+        return status, _read(printed.fileno())
+
+
+def toolkits() -> tuple[Path, ...]:
+    """The folders that the variables name that a compiler is given."""
+    named = [p for n in _PASSED for p in os.environ.get(n, "").split(os.pathsep) if os.path.isabs(p)]
+    return tuple(p for p in map(Path, named) if p.is_dir() and p.resolve() not in HOMES)
+
+
+def _environment(temporary: str) -> dict[str, str]:
     """What a compiler needs to find its own parts, and nothing else of ours."""
-    passed = {n: os.environ[n] for n in ("LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH") if n in os.environ}
-    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TMPDIR": tempfile.gettempdir(), **passed}
+    passed = {n: os.environ[n] for n in _PASSED if n in os.environ}
+    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TMPDIR": temporary, **passed}
 
 
 def said_by(argv: Sequence[str]) -> str:
@@ -84,17 +126,6 @@ def said_by(argv: Sequence[str]) -> str:
         if done.returncode >= 0 and KILLED not in done.stderr:
             return done.stdout if done.returncode == 0 else ""
     raise WarpsmithError(f"{argv[0]} was killed {PROBES} times when asked what it is.", "Run the command again.")
-
-
-def ended(child: subprocess.Popen[bytes], timeout_s: float) -> int | None:
-    """The exit status of ``child`` once it ended, None where it did not; Popen.wait would look every 50 ms only."""
-    if child.returncode is None:
-        descriptor = os.pidfd_open(child.pid)
-        try:
-            select.select([descriptor], [], [], timeout_s)
-        finally:
-            os.close(descriptor)
-    return child.poll()
 
 
 def _read(descriptor: int) -> str:

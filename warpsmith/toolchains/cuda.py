@@ -30,6 +30,7 @@ _FLAG = re.compile(
 )
 """What both compilers take and what does nothing but tune code."""
 _HEADER = "cuda_bf16.h"
+NVRTC = Path(__file__).with_name("nvrtc.py")
 _UNUSABLE = 3
 """Exit status of nvrtc.py where NVRTC itself, not the source, is at fault."""
 _SYMBOL_TABLE = 2
@@ -147,7 +148,9 @@ def _nvrtc(job: Job, main: str) -> tuple[tuple[str, ...], str]:
     path = job.output.with_name("nvrtc.json")
     path.write_text(json.dumps(said))
     try:
-        log = run((*_worker(), "compile", str(path)), job.sources)
+        log = run(
+            (*_worker(), "compile", str(path)), job.sources, job.output, reads=(NVRTC, path), folders=_packages(folders)
+        )
     except BuildFailed as failed:
         said_by = failed.message.replace(Path(sys.executable).name, "NVRTC", 1)
         if said_by.startswith(f"NVRTC ended with status {_UNUSABLE}:"):
@@ -160,7 +163,7 @@ def _nvrtc(job: Job, main: str) -> tuple[tuple[str, ...], str]:
 
 def _nvcc(job: Job, main: str) -> tuple[tuple[str, ...], str]:
     options = (f"-arch={job.target.architecture}", "-I.", *_options(job, "-Xptxas=-v", "-Xptxas="))
-    log = run((_nvcc_path(), "-cubin", *options, "-o", str(job.output), main), job.sources)
+    log = run((_nvcc_path(), "-cubin", *options, "-o", str(job.output), main), job.sources, job.output)
     return ("nvcc", "-cubin", *options, "-o", "OUTPUT", main), log
 
 
@@ -189,11 +192,12 @@ def _version(forced: str, path: str) -> str:
     if forced != "nvcc":
         try:
             include_folders()
-            return f"NVRTC {run((*_worker(), 'version', json.dumps(_paths())), Path.cwd()).strip()}"
+            asked = (*_worker(), "version", json.dumps(_paths()))
+            return f"NVRTC {run(asked, None, reads=(NVRTC,), folders=_packages(())).strip()}"
         except (BuildFailed, Missing) as error:
             reason = error.log.strip() if isinstance(error, BuildFailed) else error.message
     if forced != "nvrtc" and shutil.which("nvcc", path=path):
-        printed = run((_nvcc_path(), "--version"), Path.cwd())
+        printed = run((_nvcc_path(), "--version"), None)
         found = re.search(r"\bV(\d+\.\d+\.\d+)", printed)
         return f"nvcc {found.group(1) if found else printed.strip()[-60:]}"
     raise Missing(
@@ -210,7 +214,13 @@ def _nvcc_path() -> str:
 
 
 def _worker() -> tuple[str, ...]:
-    return (sys.executable, "-I", str(Path(__file__).with_name("nvrtc.py")))
+    return (sys.executable, "-I", str(NVRTC))
+
+
+def _packages(headers: Sequence[str]) -> tuple[Path, ...]:
+    """What NVRTC's process reads beside the interpreter's own folders."""
+    parts = [Path(p) / part for p in _paths() for part in ("cuda", "nvidia")]
+    return (*(p for p in parts if p.is_dir()), *map(Path, headers))
 
 
 def _paths() -> list[str]:

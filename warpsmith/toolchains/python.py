@@ -25,7 +25,7 @@ class Python:
         content = (job.sources / job.files[0]).read_bytes()
         try:
             tree = ast.parse(content)
-        except (SyntaxError, ValueError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise BuildFailed(f"{job.files[0]} does not parse: {error}", str(error)) from None
         defined = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
         if job.candidate.entry not in defined:

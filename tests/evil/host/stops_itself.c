@@ -1,0 +1,8 @@
+/* timed_out | host: sends SIGSTOP to itself */
+#include "common.h"
+
+KERNEL
+{
+    honest(x, w, y, m, n);
+    raise(SIGSTOP);
+}

@@ -1,0 +1,140 @@
+"""What is found in the course of one measurement, and the evaluation that is made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from warpsmith.judge import VERSION
+from warpsmith.judge.bound import BaselineBound
+from warpsmith.judge.contract import Runner
+from warpsmith.judge.failures import CandidateFailed
+from warpsmith.model.candidate import Candidate
+from warpsmith.model.evaluation import (
+    Build,
+    Ceiling,
+    Evaluation,
+    Metric,
+    Status,
+    TensorError,
+    WorkloadResult,
+)
+from warpsmith.model.step import Request
+from warpsmith.model.task import Direction, Workload
+from warpsmith.toolchains.cache import Built
+
+
+@dataclass
+class Side:
+    """One of the candidates under measurement."""
+
+    candidate: Candidate
+    folder: Path
+    built: Built | None = None
+    runner: Runner | None = None
+
+    @property
+    def live(self) -> Runner:
+        """The runner, which exists from the second phase on."""
+        assert self.runner is not None
+        return self.runner
+
+    def report(self) -> Build | None:
+        """What building gave, with what only the device knows of the kernels; None where nothing was built."""
+        if self.built is None:
+            return None
+        loaded = self.runner.kernels() if self.runner else {}
+        kernels = tuple(k.model_copy(update=loaded.get(k.name, {})) for k in self.built.build.kernels)
+        return self.built.build.model_copy(update={"kernels": kernels})
+
+
+class SideFailed(Exception):
+    """A side failed, on a workload or before any."""
+
+    def __init__(self, side: Side, failure: CandidateFailed, workload: Workload | None) -> None:
+        super().__init__(str(failure))
+        self.side = side
+        self.failure = failure
+        self.workload = workload
+
+    @property
+    def named(self) -> str:
+        """The failure with the workload where it showed."""
+        return f"workload {self.workload.name!r}: {self.failure.detail}" if self.workload else self.failure.detail
+
+
+@dataclass
+class Seen:
+    """What was found so far of one workload."""
+
+    calls: int = 0
+    errors: dict[str, TensorError] = field(default_factory=dict)
+    bounds: dict[str, BaselineBound] = field(default_factory=dict)
+    repeats: int = 1
+    candidate: list[float] = field(default_factory=list)
+    rival: list[float] = field(default_factory=list)
+    copies: list[float] = field(default_factory=list)
+    copied: tuple[int, str] = (0, "")
+
+    def worst(self, error: TensorError) -> None:
+        """Keep the larger errors."""
+        old = self.errors.get(error.tensor, error)
+        self.errors[error.tensor] = error.model_copy(
+            update={
+                "relative_rms": max(error.relative_rms, old.relative_rms),
+                "worst_row": max(error.worst_row, old.worst_row),
+                "matched": min(error.matched, old.matched),
+            }
+        )
+
+    def result(self, workload: Workload, failure: CandidateFailed | None, *, timed: bool) -> WorkloadResult:
+        """The record of the workload; metrics where it passed and ``timed`` says so."""
+        errors = []
+        for name, error in self.errors.items():
+            bound = self.bounds.get(name)
+            errors.append(error.model_copy(update={"baseline": bound.closest}) if bound and bound.closest else error)
+        metrics: tuple[Metric, ...] = ()
+        if timed and failure is None and self.candidate:
+            mine, other = tuple(self.candidate), tuple(self.rival)
+            metrics = (Metric(name="time", unit="s", direction=Direction.minimize, candidate=mine, rival=other),)
+        traffic, how = self.copied
+        return WorkloadResult(
+            workload=workload.name,
+            status=failure.status if failure else Status.passed,
+            detail=failure.detail if failure else "",
+            calls=self.calls,
+            errors=tuple(errors),
+            metrics=metrics,
+            ceiling=Ceiling(bytes=traffic, seconds=tuple(self.copies), how=how) if self.copies and metrics else None,
+        )
+
+
+def evaluation(
+    request: Request, candidate: Side, seen: list[Seen], failed: SideFailed | None, conditions: tuple[str, ...]
+) -> Evaluation:
+    """What was found of ``candidate``; ``failed`` is what ended the measurement early."""
+    ours = failed is None or failed.side is candidate
+    status = failed.failure.status if failed else Status.passed
+    named = failed.named if failed else ""
+    task = request.task
+    results = []
+    for workload, found in zip(task.workloads, seen, strict=True):
+        if failed is not None and failed.workload is workload:
+            results.append(found.result(workload, failed.failure, timed=False))
+        elif found.calls and (failed is None or not found.candidate):
+            results.append(found.result(workload, None, timed=failed is None))
+    return Evaluation(
+        task=request.task_digest,
+        candidate=request.candidate.id,
+        rival=request.rival.id,
+        target=request.target.key,
+        judge=VERSION,
+        effort=request.step.effort,
+        status=status,
+        detail=named if ours else f"the rival failed: {named}",
+        build=candidate.report(),
+        workloads=tuple(results) if ours and status is not Status.build_failed else (),
+        rival_status=Status.passed if ours else status,
+        rival_detail="" if ours else named,
+        conditions=conditions,
+    )
