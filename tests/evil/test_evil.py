@@ -119,12 +119,23 @@ CASES = [
 ]
 
 
+QUICK = (
+    "host/answers_first.c",
+    "host/leaves_with_success.py",
+    "host/imports_the_reference.py",
+    "honest/a_standing_thread.c",
+)
+"""What 'make test' runs of the host contract, to see that the bay itself works; 'make test-all' runs everything."""
+
+
 def parameter(case: Case) -> Any:
     marks: list[Any] = []
     if case.path.suffix == ".cu":
         marks += [pytest.mark.gpu, pytest.mark.filterwarnings("default")]
-    if "slow" in case.options:
+    elif "slow" in case.options:
         marks += [pytest.mark.slow, pytest.mark.timeout(400)]
+    elif case.name not in QUICK:
+        marks.append(pytest.mark.slow)
     if case.name in KNOWN_HOLES:
         marks.append(pytest.mark.xfail(strict=True, reason=KNOWN_HOLES[case.name]))
     return pytest.param(case, id=case.name, marks=marks)

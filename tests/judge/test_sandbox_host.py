@@ -26,6 +26,9 @@ from warpsmith.sandbox.process import Mechanism
 from warpsmith.surface.workspace import Known, Workspace
 from warpsmith.toolchains.cache import build
 
+pytestmark = pytest.mark.slow
+"""Minutes of hostile processes, some under sandboxes with layers taken away: 'make test-all' runs them."""
+
 ATTEMPTS = {
     "a secret of the environment": "", "a secret at home": "files", "/etc/shadow": "files",
     "the judge's environment": "proc", "the judge's command line": "proc", "the judge's memory": "proc",

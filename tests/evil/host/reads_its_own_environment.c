@@ -1,5 +1,5 @@
 /* wrong_values or crashed | host: right only where a secret of the judge was handed down */
-/* options: slow, secret */
+/* options: slow */
 #include "common.h"
 
 KERNEL

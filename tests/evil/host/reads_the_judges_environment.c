@@ -1,5 +1,4 @@
 /* wrong_values or crashed | host: right only where it finds a secret in its parent's environment */
-/* options: secret */
 #include "common.h"
 
 KERNEL

@@ -1,5 +1,4 @@
 /* wrong_values or crashed | host: right only where it finds a secret file above its configuration */
-/* options: secret */
 #include "common.h"
 
 KERNEL
