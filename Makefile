@@ -20,7 +20,7 @@ demo: $(VENV)/.core  ## make cpu/sgemm faster and print the evidence; resumes wh
 	$(BIN)/warpsmith optimize cpu/sgemm --tag demo --budget rounds=6,patience=3,seconds=75
 
 test: $(VENV)/.dev lint  ## what CI runs: under five minutes on two cores
-	$(BIN)/python -m pytest -m "not gpu and not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not gpu and not slow"
 
 test-all: $(VENV)/.dev lint  ## everything that needs no GPU
 	$(BIN)/python -m pytest -m "not gpu"

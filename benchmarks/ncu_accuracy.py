@@ -2,26 +2,30 @@
 
     python benchmarks/ncu_accuracy.py > accuracy.json
 
-Each kernel is timed by the judge (bench at confirm effort against itself: events of the launcher, cold L2), then the
-same judge's launches are profiled with ncu (one metric, clocks left alone, caches flushed before each launch) and the
-medians compared. ncu's durations are never used as times elsewhere: it serialises, and has conditions of its own.
+Each kernel is timed by the judge (a screen against itself: stamps of the launcher, cold L2), then the launches of a
+check are profiled with ncu (one metric, clocks left alone, caches flushed before each launch) and the medians compared.
+ncu's durations are never used as times elsewhere: it serialises, and has conditions of its own.
 """
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from warpsmith.judge.machine import detect
 from warpsmith.judge.plan import make_plan
-from warpsmith.surface.workspace import CALIBRATION, Workspace
+from warpsmith.model.candidate import Candidate
+from warpsmith.model.evaluation import Effort
+from warpsmith.model.target import Target
+from warpsmith.surface.workspace import CALIBRATION, Known, Workspace
 
 ROOT = Path(__file__).parent.parent
 CASES = (
@@ -33,75 +37,47 @@ CASES = (
     (ROOT / "benchmarks/study/cuda", "entry", "two"),
 )
 CLI = (sys.executable, "-m", "warpsmith.surface.cli")
-METRICS = "gpu__time_duration.sum,launch__grid_size"
+METRIC = "gpu__time_duration.sum"
 
 
-def reader() -> Any:
-    """NVIDIA's own report reader, which lies beside ncu."""
-    ncu = shutil.which("ncu")
-    if ncu is None:
-        sys.exit("ncu was not found on PATH")
-    for folder in Path(ncu).resolve().parents:
-        for found in folder.glob("**/extras/python/ncu_report.py"):
-            sys.path.insert(0, str(found.parent))
-            import ncu_report
-
-            return ncu_report
-    for found in Path("/opt/nvidia").glob("nsight-compute/*/extras/python/ncu_report.py"):
-        sys.path.insert(0, str(found.parent))
-        import ncu_report
-
-        return ncu_report
-    sys.exit("ncu_report.py was not found beside ncu")
+def judged(space: Workspace, known: Known, target: Target, candidate: Candidate) -> dict[str, list[float]]:
+    """Seconds of the candidate by workload, as the judge takes them: the medians of each pair, of both sides."""
+    found = space.measure(known, target, candidate, candidate, Effort.screen, "accuracy")
+    if not found.passed:
+        sys.exit(f"{known.loaded.head.name}: {found.status}: {found.detail or found.rival_detail}")
+    metrics = {w.workload: w.metric("time") for w in found.workloads}
+    return {name: [*metric.candidate, *metric.rival] for name, metric in metrics.items() if metric}
 
 
-def judged(task: Path, candidate: str) -> dict[str, list[float]]:
-    """Seconds of the candidate by workload, as the judge takes them."""
-    said = subprocess.run(
-        [*CLI, "bench", str(task), candidate, "--against", candidate, "--json"],
-        capture_output=True, text=True, check=False,
-    ).stdout  # fmt: skip
-    entry = json.loads(said)["entries"][0]
-    return {w["workload"]: w["metrics"][0]["candidate"] for w in entry["evaluation"]["workloads"]}
-
-
-def profiled(task: Path, candidate: str, kernel: str, report: Path) -> list[tuple[int, float]]:
+def profiled(task: Path, candidate: str, kernel: str, log: Path) -> list[tuple[int, float]]:
     """(blocks, seconds) of every launch of ``kernel`` while the judge checks the candidate."""
     subprocess.run(
         ["ncu", "--clock-control", "none", "--cache-control", "all", "--target-processes", "all",
-         "--kernel-name", f"regex:^{kernel}$", "--metrics", METRICS, "-f", "-o", str(report),
-         *CLI, "check", str(task), candidate],
+         "--kernel-name", f"regex:^{kernel}$", "--metrics", METRIC, "--csv", "--print-units", "base",
+         "--log-file", str(log), *CLI, "check", str(task), candidate],
         check=True, stdout=sys.stderr, stderr=sys.stderr, env={**os.environ, "WARPSMITH_PROFILED": "1"},
     )  # fmt: skip
-    ranges = reader().load_report(str(report) + ".ncu-rep")
-    actions = [a for r in range(ranges.num_ranges()) for a in _actions(ranges.range_by_idx(r))]
+    lines = [line for line in log.read_text().splitlines() if line.startswith('"')]
+    rows = [row for row in csv.DictReader(lines) if row["Metric Name"] == METRIC]
     return [
-        (
-            int(a.metric_by_name("launch__grid_size").as_uint64()),
-            a.metric_by_name("gpu__time_duration.sum").as_double() / 1e9,
-        )
-        for a in actions
+        (math.prod(json.loads(f"[{row['Grid Size'].strip('()')}]")), float(row["Metric Value"].replace(",", "")) / 1e9)
+        for row in rows
     ]
-
-
-def _actions(found: Any) -> list[Any]:
-    return [found.action_by_idx(i) for i in range(found.num_actions())]
 
 
 def main() -> None:
     """Compare all cases and print one JSON document."""
     space, target, table = Workspace(ROOT), detect("cuda"), []
     for task, name, wanted in CASES:
-        known = space.task(str(task))
+        known = replace(space.task(str(task)), admission=False)
         candidate = space.candidate(known, name, "main")
         kernel_task = known.loaded.kernel
         assert kernel_task is not None
         workload = next(w for w in kernel_task.workloads if w.name == wanted)
-        launch = make_plan(kernel_task, workload, candidate, target).launches[0].said()
-        blocks = launch["grid"][0] * launch["grid"][1] * launch["grid"][2]
-        ours = statistics.median(judged(task, name)[wanted])
+        blocks = math.prod(make_plan(kernel_task, workload, candidate, target).launches[0].grid)
+        ours = statistics.median(judged(space, known, target, candidate)[wanted])
         with tempfile.TemporaryDirectory() as folder:
-            seen = profiled(task, name, candidate.launch[0].kernel, Path(folder) / "report")
+            seen = profiled(task, name, candidate.launch[0].kernel, Path(folder) / "log")
         theirs = statistics.median(seconds for grid, seconds in seen if grid == blocks)
         table.append(
             {"task": known.loaded.head.name, "candidate": name, "workload": wanted, "judge_s": ours, "ncu_s": theirs,

@@ -15,7 +15,8 @@ from warpsmith.model.base import digest, digest_bytes
 from warpsmith.model.campaign import Budget, Campaign, Finished, Submitted
 from warpsmith.model.candidate import Candidate, SourceFile, Space, Tunable
 from warpsmith.model.evaluation import Evaluation, Metric, Status, Trust, WorkloadResult
-from warpsmith.model.step import Explain, Fault, Measure, Outcome, Profile, Propose, Step
+from warpsmith.model.profile import Profile
+from warpsmith.model.step import Explain, Fault, Measure, Outcome, Propose, Step
 from warpsmith.model.target import Target
 from warpsmith.model.task import (
     AppTask,

@@ -113,7 +113,7 @@ def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
     """Files with a declaration that compiles, where a source must not find them."""
     step = tmp_path / "step"
     found = {
-        "home": Path.home() / f".warpsmith-test-{os.getpid()}.h",
+        "home": (Path.home() if os.access(Path.home(), os.W_OK) else tmp_path) / f".warpsmith-test-{os.getpid()}.h",
         "step": step / "request.json",
         "reference": step / "task/reference.py",
         "other": tmp_path / "cache/other.h",

@@ -73,6 +73,8 @@ def _todo(c: Campaign, h: History, s: Standing, number: int) -> list[Step]:
         todo += [Propose(round=number + i, parent=s.best, count=c.batch) for i in range(h.asking, c.asks)]
     elif not todo and not h.running:
         todo += [Measure(candidate=x, rival=y, effort=Effort.confirm, round=number) for x, y in s.unproved]
+        if not todo:  # the best can still change before: only the last of all is published
+            todo += [Measure(candidate=x, rival=y, effort=Effort.promote, round=number) for x, y in s.unpublished]
     return todo
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty, Queue
-from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -21,21 +20,27 @@ from warpsmith.execute.local import LocalExecutor
 from warpsmith.model.base import digest
 from warpsmith.model.campaign import Finished, Submitted
 from warpsmith.model.candidate import Candidate
-from warpsmith.model.step import Explain, Fault, Measure, Outcome, Proposal, Propose, Request, Result, Step, step_key
+from warpsmith.model.step import (
+    Explain,
+    Fault,
+    Measure,
+    Outcome,
+    ProfileRequest,
+    Proposal,
+    Propose,
+    Request,
+    Result,
+    Step,
+    step_key,
+)
 from warpsmith.propose import Proposer
 from warpsmith.store.blobs import Blobs
 from warpsmith.store.history import History
 
-
-class Explainer(Protocol):
-    """Profiles one candidate; profilers implement it."""
-
-    def __call__(self, step: Explain, history: History) -> Outcome:
-        """The profile, or a fault."""
-
-
 RequestFor = Callable[[Measure, Candidate, Candidate], Request]
 """Completes a measurement with the task, the target and the settings of this campaign."""
+ProfileFor = Callable[[Explain, Candidate], ProfileRequest]
+"""The same for a profile."""
 
 
 Done = tuple[Finished, str | None]
@@ -53,10 +58,12 @@ class LocalCrew:
         blobs: Blobs,
         task: Path,
         inbox: Path,
+        profile_for: ProfileFor | None = None,
     ) -> None:
         self.executor = executor
         self.proposer = proposer
         self.request_for = request_for
+        self.profile_for = profile_for
         self.blobs = blobs
         self.task = task
         self.inbox = inbox
@@ -82,7 +89,8 @@ class LocalCrew:
             self._busy += 1
             future = self._measuring.submit(self._measure, step, history)
         else:
-            raise WarpsmithError(f"this crew has nobody for the step {step.kind!r}.")
+            self._busy += 1
+            future = self._measuring.submit(self._explain, step, history)
         future.add_done_callback(self._done.put)
 
     def next(self) -> Finished:
@@ -95,7 +103,7 @@ class LocalCrew:
                 finished, key = self._done.get(timeout=0.2).result()
             except Empty:
                 continue  # a wait without time-out could not be interrupted
-            if isinstance(finished.step, Measure):
+            if not isinstance(finished.step, Propose):
                 self._busy -= 1
             if key is not None and not isinstance(finished.outcome, Fault):
                 self._kept.append(key)  # the folder of a fault stays, to be looked into
@@ -146,6 +154,37 @@ class LocalCrew:
         seconds = answer.seconds if isinstance(answer, Result) else time.monotonic() - began
         return Finished(step=step, outcome=outcome, seconds=seconds, at=time.time()), key
 
+    def _explain(self, step: Explain, history: History) -> Done:
+        began = time.monotonic()
+        if self.profile_for is None:
+            fault = Fault(what="no profile", detail="this crew has no profiler", final=True)
+            return Finished(step=step, outcome=fault, seconds=0.0, at=time.time()), None
+        request = self.profile_for(step, history.candidates[step.candidate])
+        key = profile_key(request)
+        answer = profiled(self.executor, key, step.attempt, request, self.task, self.blobs)
+        outcome: Outcome = answer.outcome if isinstance(answer, Result) else answer
+        return Finished(step=step, outcome=outcome, seconds=time.monotonic() - began, at=time.time()), key
+
+
+def profiled(
+    executor: LocalExecutor, key: str, attempt: int, request: ProfileRequest, task: Path, blobs: Blobs
+) -> Result | Fault:
+    """Carry a profile out. The profiler's reports are blobs by the time that this returns."""
+
+    def prepare(folder: Path) -> None:
+        write_step(folder, request, task, blobs)
+
+    answer = executor.run(key, attempt, prepare)
+    for report in executor.kept(key):
+        blobs.put(report.read_bytes())
+    return answer
+
+
+def profile_key(request: ProfileRequest) -> str:
+    """What makes two profiles the same one."""
+    told = [request.target.key, request.cold, request.tool, request.effort, request.workload]
+    return digest([step_key(request.step), request.task_digest, *told])
+
 
 def measurement_key(request: Request) -> str:
     """What makes two measurements the same one: the step, the task, the target, and what the judge was told."""
@@ -154,7 +193,7 @@ def measurement_key(request: Request) -> str:
     return digest([step_key(request.step), request.task_digest, *told])
 
 
-def write_step(folder: Path, request: Request, task: Path, blobs: Blobs) -> None:
+def write_step(folder: Path, request: Request | ProfileRequest, task: Path, blobs: Blobs) -> None:
     """Make a step's folder whole: ``request.json`` last, with the task's oracle and the candidates beside it."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "task").mkdir(parents=True)
@@ -162,7 +201,8 @@ def write_step(folder: Path, request: Request, task: Path, blobs: Blobs) -> None
     if reference is not None:
         shutil.copy2(task / reference, folder / "task" / reference)
     blobs.unpack(request.candidate, folder / "candidate")
-    blobs.unpack(request.rival, folder / "rival")
-    if request.baseline is not None:
+    if isinstance(request, Request):
+        blobs.unpack(request.rival, folder / "rival")
+    if isinstance(request, Request) and request.baseline is not None:
         blobs.unpack(request.baseline, folder / "baseline")
     (folder / "request.json").write_text(json.dumps(request.model_dump(mode="json"), indent=1))

@@ -57,3 +57,11 @@ class BuildFailed(WarpsmithError):
     def __init__(self, message: str, log: str = "") -> None:
         super().__init__(message)
         self.log = log
+
+
+class ProfilerFailed(Missing):
+    """A profiler that is here but gives nothing: not permitted, too old, hung, or out of memory."""
+
+
+class BadReport(BadInput):
+    """A profiler's report that cannot be read, or that lacks the kernel that was asked for."""

@@ -43,6 +43,16 @@ class Settings:
     """Longest time one measurement may take."""
     attempts: int = 3
     """Faults after which a step is given up."""
+    explain: bool = True
+    """Profile every new best, where this machine has the profiler for it."""
+    releases: str = "releases"
+    """Folder of the releases, committed; relative to the project's root."""
+    evidence: str = ".warpsmith/evidence"
+    """Where profilers' reports go, by hash, that are too large to be committed; relative to the project's root."""
+    signing_key: str = ""
+    """File of an ed25519 private key (PEM) that signs releases; empty: they are unsigned, and say so."""
+    trusted_keys: str = ""
+    """Public keys (PEM) whose signatures count: a file, or a folder of ``*.pem``."""
 
 
 def load(root: Path, flags: Mapping[str, object], environment: Mapping[str, str] | None = None) -> Settings:

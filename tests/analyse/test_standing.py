@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from tests.fakes import BASELINE, ENTRY, FAULT, KERNEL, campaign, candidate, failed, measured
 from warpsmith.analyse.standing import Standing, direct, standing
+from warpsmith.model.base import digest
 from warpsmith.model.campaign import Finished, Opened
 from warpsmith.model.candidate import Candidate
-from warpsmith.model.evaluation import Effort, Evaluation, Status
+from warpsmith.model.evaluation import Build, Effort, Evaluation, Status
 from warpsmith.model.step import Measure, Outcome, Proposal, Propose
 from warpsmith.store.history import History
 
@@ -204,3 +205,116 @@ def test_direct_prefers_the_strongest_evidence() -> None:
     assert isinstance(found, Evaluation)
     assert found.effort is Effort.confirm
     assert direct(h, BASELINE.id, A.id) is None
+
+
+# --- what is published, and what is the same
+
+
+def test_the_best_is_measured_once_more_and_that_run_is_published() -> None:
+    h = with_measured(opened(A), step(A, BASELINE))
+    assert standing(h).unpublished == ((A.id, BASELINE.id),)
+    h = with_measured(h, step(A, BASELINE, Effort.promote), {**TIMES, A.id: 0.6})
+    s = standing(h)
+    assert s.unpublished == ()
+    assert s.best == A.id
+    run = s.published[A.id]
+    assert run.number == 1
+    assert run.comparison.overall.confidence == 0.95
+    assert run.comparison.overall.speedup == pytest.approx(1 / 0.6, rel=1e-3), "not what the confirm said"
+
+
+def test_a_leader_that_luck_made_is_deposed_by_its_published_run() -> None:
+    h = with_measured(opened(A, B), step(A, BASELINE))
+    h = with_measured(h, step(B, A), {**TIMES, B.id: 0.45})
+    assert standing(h).best == B.id
+    h = with_measured(h, step(B, BASELINE, Effort.promote), {**TIMES, B.id: 1.0})
+    s = standing(h)
+    assert s.best == A.id, "the one before leads again"
+    assert B.id not in s.leaders and B.id not in s.contenders
+    assert s.unpublished == ((A.id, BASELINE.id),)
+
+
+def test_each_published_run_is_stricter_than_the_one_before() -> None:
+    h = opened(A, B, D)
+    for x in (A, B, D):
+        h = with_measured(h, step(x, BASELINE, Effort.promote))
+    runs = standing(h).published
+    assert [runs[x.id].number for x in (A, B, D)] == [1, 2, 3]
+    levels = [runs[x.id].comparison.overall.confidence for x in (A, B, D)]
+    assert levels == pytest.approx([0.95, 0.975, 0.9875])
+    outside = [(1 - level) / 2 for level in levels]
+    assert sum(outside) < 0.05, "one-sided, and so for ever"
+
+
+def test_a_published_run_that_was_lost_makes_the_next_stricter_all_the_same() -> None:
+    failing = step(A, BASELINE, Effort.promote)
+    h = with_outcome(opened(A, B), failing, failed(KERNEL, failing, Status.wrong_values))
+    h = with_measured(h, step(B, BASELINE, Effort.promote))
+    runs = standing(h).published
+    assert set(runs) == {B.id}
+    assert runs[B.id].number == 2
+
+
+def test_a_run_that_cannot_be_made_is_given_up() -> None:
+    h = with_measured(opened(A), step(A, BASELINE))
+    for attempt in range(3):
+        h = with_outcome(h, step(A, BASELINE, Effort.promote, attempt), FAULT)
+    assert standing(h).unpublished == ()
+
+
+def built(h: History, s: Measure, binary: str, times: dict[str, float] | None = None) -> History:
+    """A measurement of a candidate that built to ``binary``."""
+    known = times or TIMES
+    found = measured(KERNEL, s, h, lambda c: known[c.id])
+    build = Build(toolchain="c", command=("cc",), seconds=0, binary=digest(binary), binary_bytes=1)
+    return with_outcome(h, s, found.model_copy(update={"build": build}))
+
+
+def test_an_equal_binary_inherits_the_verdict_and_is_not_confirmed_again() -> None:
+    h = built(opened(A, B), step(A, BASELINE, Effort.screen), "one")
+    h = built(h, step(B, BASELINE, Effort.screen), "one", {**TIMES, B.id: 0.3})
+    s = standing(h)
+    assert s.twins == {B.id: A.id}
+    assert s.contenders == (A.id,), "and the lucky screen of its twin counts for nothing"
+    assert s.estimates[B.id] == s.estimates[A.id]
+    h = built(h, step(A, BASELINE), "one")
+    s = standing(h)
+    assert s.best == A.id
+    assert s.contenders == ()
+    assert B.id not in s.untried
+
+
+def test_a_twin_of_the_baseline_never_leads() -> None:
+    h = built(opened(A), step(BASELINE, BASELINE, Effort.screen), "base")
+    h = built(h, step(A, BASELINE, Effort.screen), "base")
+    h = built(h, step(A, BASELINE), "base")
+    s = standing(h)
+    assert s.best == BASELINE.id
+    assert s.contenders == ()
+    assert s.estimates[BASELINE.id] == 0.0
+
+
+def test_a_twin_of_what_failed_has_failed() -> None:
+    first = step(A, BASELINE, Effort.screen)
+    wrong = failed(KERNEL, first, Status.wrong_values).model_copy(
+        update={"build": Build(toolchain="c", command=("cc",), seconds=0, binary=digest("one"), binary_bytes=1)}
+    )
+    h = with_outcome(opened(A, B), first, wrong)
+    h = built(h, step(B, BASELINE, Effort.screen), "one")
+    s = standing(h)
+    assert s.failed == {A.id: "wrong_values: scripted", B.id: "wrong_values: scripted"}
+    assert B.id not in s.estimates and B.id not in s.untried
+
+
+def test_equal_binaries_that_are_launched_or_entered_otherwise_are_no_twins() -> None:
+    other = A.model_copy(update={"entry": "another"})
+    h = built(opened(A, other), step(A, BASELINE, Effort.screen), "one")
+    h = built(h, step(other, BASELINE, Effort.screen), "one", {**TIMES, other.id: 0.4})
+    assert standing(h).twins == {}
+
+
+def test_a_peer_is_shown_even_if_it_is_a_twin() -> None:
+    h = opened(A, PEER, peers={"vendor": PEER.id})
+    h = built(h, step(A, BASELINE), "one")
+    h = built(h, step(PEER, A), "one")
+    assert standing(h).twins == {}

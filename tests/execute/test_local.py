@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from warpsmith.execute.local import LocalExecutor, Session, device_lock, held, read_result
-from warpsmith.model.step import Fault, Profile, Result
+from warpsmith.model.profile import Profile
+from warpsmith.model.step import Fault, Result
 
 KEY = "a" * 64
 RESULT = Result(outcome=Profile(candidate="0" * 64, tool="scripted"), seconds=1.5)

@@ -97,6 +97,14 @@ static int sees_processes(void)
     return count > 2; /* the first process and this one */
 }
 
+static int opens(int family)
+{
+    for (int kind = SOCK_STREAM; kind <= SOCK_SEQPACKET; kind++)
+        if (socket(family, kind, 0) >= 0)
+            return 1;
+    return 0;
+}
+
 static int moves(void)
 {
     cpu_set_t all;
@@ -143,5 +151,6 @@ void kernel(const float *x, const float *y0, float *y, int64_t n, float alpha)
     y[i++] = unshare(CLONE_NEWUSER) == 0 || mount("none", "/tmp", "tmpfs", 0, "") == 0;
     y[i++] = chmod("/", 0777) == 0 || chown("/tmp", 1, 1) == 0 || mknod("/tmp/d", S_IFBLK | 0600, 0x800) == 0;
     y[i++] = moves();
+    y[i++] = opens(AF_NETLINK) || opens(AF_PACKET) || opens(38 /* AF_ALG */) || opens(40 /* AF_VSOCK */);
     y[i++] = !writes("/tmp/scratch"); /* which it may */
 }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +16,10 @@ import pytest
 from warpsmith.crew import write_step
 from warpsmith.errors import Missing
 from warpsmith.execute.local import LocalExecutor, Session
-from warpsmith.judge import device
+from warpsmith.judge import gpu
 from warpsmith.judge.__main__ import make_bench
 from warpsmith.judge.failures import WorkerLost
+from warpsmith.judge.health import Health
 from warpsmith.judge.kernel import KernelJudge
 from warpsmith.judge.machine import detect
 from warpsmith.model.base import digest
@@ -29,6 +30,7 @@ from warpsmith.model.step import Measure, Request, Result
 from warpsmith.model.target import Target
 from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
 from warpsmith.store.blobs import Blobs
+from warpsmith.surface.workspace import JUDGE
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]
 TASK = KernelTask(
@@ -104,12 +106,13 @@ class Bay:
 
 
 @pytest.fixture(scope="module")
-def bay(tmp_path_factory: pytest.TempPathFactory) -> Bay:
+def bay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
     try:
         target = detect("cuda")
     except Missing as missing:
         pytest.skip(str(missing))
-    return Bay(tmp_path_factory.mktemp("bay"), target)
+    yield Bay(tmp_path_factory.mktemp("bay"), target)
+    gpu.forget()
 
 
 def times(evaluation: Evaluation, workload: int = 0) -> tuple[float, float]:
@@ -129,7 +132,10 @@ def test_a_right_candidate_passes_with_times_and_facts(bay: Bay) -> None:
     (facts,) = found.build.kernels
     assert 8 <= (facts.registers or 0) <= 64
     assert (facts.spill_bytes, facts.stack_bytes, facts.shared_bytes) == (0, 0, 0)
-    assert any("CUDA events" in condition for condition in found.conditions)
+    said = "; ".join(found.conditions)
+    assert "stamps of the device's own timer, watched from outside" in said
+    assert "GPU clocks beside timed calls: SM" in said
+    assert "launchers: limits" in said
 
 
 def test_a_warm_cache_is_faster_than_a_cold_one(bay: Bay) -> None:
@@ -276,8 +282,7 @@ def test_nothing_leaks_over_many_measurements(bay: Bay) -> None:
     import torch
 
     def used() -> int:
-        while device._spares:
-            device._spares.pop().stop()
+        gpu.forget()
         torch.cuda.empty_cache()
         free, total = torch.cuda.mem_get_info()
         return int(total - free)
@@ -292,7 +297,7 @@ def test_nothing_leaks_over_many_measurements(bay: Bay) -> None:
 
 @pytest.fixture
 def executor(bay: Bay, tmp_path: Path) -> Iterator[Callable[[Candidate], Result]]:
-    session = Session([sys.executable, "-m", "warpsmith.judge"], tmp_path / "log")
+    session = Session(JUDGE, tmp_path / "log")
     runner = LocalExecutor(tmp_path / "steps", session, f"test-{os.getpid()}", 100.0)
 
     def run(candidate: Candidate) -> Result:
@@ -313,6 +318,96 @@ def test_a_warm_session_survives_bad_candidates(bay: Bay, executor: Callable[[Ca
         statuses.append(result.outcome.status)
     assert statuses == [Status.passed, Status.crashed, Status.timed_out, Status.passed]
     assert {"build", "start", "verify", "time"} <= set(result.phases)
+
+
+AFTERMATH: dict[str, tuple[str, dict[str, Any], bool]] = {
+    "a sticky illegal address": (BAD["illegal address"][0], {}, True),
+    "an endless kernel": (BAD["endless"][0], {}, True),
+    "scratch beyond all memory": (
+        'extern "C" __global__ void k(float* x, float* y, char* s, float f) {}',
+        {"scratch": (Scratch(name="s", bytes=1 << 42),), "arguments": ("x", "y", "s", "scale")},
+        False,
+    ),
+    "a flood of printf": (
+        PRINTF + kernel(after='for (int r = 0; r < 999; r++) printf("%d of a flood of many lines\\n", r);'), {}, True,
+    ),
+}  # fmt: skip
+"""What is judged first, and whether the device is probed then."""
+
+
+@pytest.mark.parametrize("name", AFTERMATH)
+def test_a_good_candidate_is_measured_right_afterwards(bay: Bay, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = bay.candidate(kernel() + "// good")
+    before = bay.judge(good)
+    probed: list[bool] = []
+    original = Health.probe
+    monkeypatch.setattr(Health, "probe", lambda self: (probed.append(True), original(self)))
+    source, launch, suspect = AFTERMATH[name]
+    bad = bay.judge(bay.candidate(source, **launch), timeout_s=2.0)
+    assert not bad.passed
+    assert not probed
+    after = bay.judge(good)
+    assert after.passed, after.detail
+    assert bool(probed) is suspect
+    assert 0.8 < times(after)[0] / times(before)[0] < 1.25
+    assert 0.8 < times(after)[0] / times(after)[1] < 1.25
+
+
+@pytest.mark.parametrize("wrong", ["_reported", "_computes", "_copies"])
+def test_a_device_that_is_not_well_is_a_fault(bay: Bay, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bay.judge(bay.candidate(BAD["trap"][0])).status is Status.crashed
+    with monkeypatch.context() as patched:
+        patched.setattr(Health, wrong, lambda self: "a planted reason")
+        for _ in range(2):
+            with pytest.raises(WorkerLost, match="not well: a planted reason"):
+                bay.judge(bay.candidate(kernel()))
+    assert bay.judge(bay.candidate(kernel())).passed
+
+
+def test_a_slow_copy_and_more_errors_are_seen(bay: Bay, monkeypatch: pytest.MonkeyPatch) -> None:
+    bay.judge(bay.candidate(kernel()), Effort.check)
+    (known,) = gpu._known.values()
+    known.health.probe()
+    monkeypatch.setattr(known.health, "rate", 10 * known.health.rate)
+    with pytest.raises(WorkerLost, match="of its first rate"):
+        known.health.probe()
+    monkeypatch.undo()
+    if known.health.errors is not None:
+        monkeypatch.setattr(known.health, "errors", -3)
+        with pytest.raises(WorkerLost, match="more memory errors"):
+            known.health.probe()
+
+
+def test_a_slowed_gpu_disturbs_its_rounds(bay: Bay, monkeypatch: pytest.MonkeyPatch) -> None:
+    bay.judge(bay.candidate(kernel()), Effort.check)
+    looks = itertools.count()
+    original = Health.look
+
+    def look(self: Health) -> str:
+        said = original(self)
+        if next(looks) % 9:
+            return said
+        self.slowed["slowed for its temperature"] += 1
+        return "the GPU was slowed for its temperature"
+
+    monkeypatch.setattr(Health, "look", look)
+    found = bay.judge(bay.candidate(kernel()))
+    assert found.passed, found.detail
+    assert found.disturbed is not None
+    assert found.disturbed.dropped > 0
+    assert "the GPU was slowed for its temperature" in found.disturbed.why
+    assert any("slowed for its temperature at" in condition for condition in found.conditions)
+
+
+def test_a_call_of_seconds_is_timed_and_a_call_without_end_ends(bay: Bay) -> None:
+    wait = (
+        'unsigned long long t, s; asm volatile("mov.u64 %0, %globaltimer;" : "=l"(s));'
+        ' do asm volatile("mov.u64 %0, %globaltimer;" : "=l"(t)); while (t - s < 600000000ull);'
+    )
+    tiny = TASK.model_copy(update={"workloads": TASK.workloads[1:]})
+    found = bay.judge(bay.candidate(kernel(after=wait)), task=tiny)
+    assert found.passed, found.detail
+    assert times(found)[0] == pytest.approx(0.6, rel=0.01)
 
 
 SHAPED = TASK.model_copy(update={"shapes": {"N": Extent(min=0, max=4 << 20)}, "alignment": 16})

@@ -147,12 +147,14 @@ def process(tmp_path: Path, body: str) -> LauncherProcess:
 
 
 def test_an_answer_comes_back_and_the_process_is_reaped(tmp_path: Path) -> None:
-    launcher = process(tmp_path, "listen(); say('{\"seconds\": 0.25}'); listen()")
-    assert launcher.seconds({"do": "call"}, 20.0, "here") == 0.25
+    said = "{'measured': {'seconds': 0.25, 'disturbed': 'x'}}"
+    launcher = process(tmp_path, f"listen(); say(json.dumps({said})); listen()")
+    assert launcher.measured({"do": "call"}, 20.0, "here") == (0.25, "x")
     launcher.stop()
     launcher.stop()
 
 
+MEASURED = "say(json.dumps({{'measured': {{'seconds': {}, 'disturbed': ''}}}})); listen()"
 ILLEGAL = 'say(json.dumps({"error": "CUDA_ERROR_ILLEGAL_ADDRESS", "stage": "call"}))'
 
 
@@ -161,6 +163,7 @@ ILLEGAL = 'say(json.dumps({"error": "CUDA_ERROR_ILLEGAL_ADDRESS", "stage": "call
     [
         ("listen()", 0.3, Status.timed_out, "no answer within 0.3 s here"),
         ('say(json.dumps({"refused": "too many"})); listen()', 20.0, Status.crashed, "launch plan: too many"),
+        ('say(json.dumps({"cheated": "it wrote there"})); listen()', 20.0, Status.cheated, "it wrote there here"),
         (f"print('oh', flush=True); {ILLEGAL}", 20.0, Status.crashed, "ILLEGAL_ADDRESS here; it printed: oh"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", 20.0, Status.crashed, "SIGSEGV here"),
         (
@@ -187,9 +190,11 @@ def test_what_is_the_candidates_doing(tmp_path: Path, body: str, timeout_s: floa
         ("sys.exit('no module')", "exit status 1 here; it printed: no module"),
         ("say('nonsense'); listen()", "no answer that can be read"),
         ("say('{}'); listen()", "no answer that can be read"),
+        ('say(json.dumps({"doubtful": "it does not agree"})); listen()', "it does not agree here"),
         ("say('[' * 100000); listen()", "no answer that can be read"),
-        ("say('{\"seconds\": 0}'); listen()", "measured 0 s"),
-        ("say('{\"seconds\": NaN}'); listen()", "measured nan s"),
+        (MEASURED.format("0.0"), "measured {'seconds': 0.0"),
+        (MEASURED.format("float('nan')"), "measured {'seconds': nan"),
+        (MEASURED.format("'1'"), "measured {'seconds': '1'"),
         ('say(\'{"error": "CUDA_ERROR_NO_DEVICE", "stage": "start"}\'); listen()', "failed at start"),
         ('say(\'{"error": "CUDA_ERROR_ECC_UNCORRECTABLE", "stage": "call"}\'); listen()', "ECC_UNCORRECTABLE"),
     ],
@@ -197,7 +202,7 @@ def test_what_is_the_candidates_doing(tmp_path: Path, body: str, timeout_s: floa
 def test_what_is_nobodys_doing(tmp_path: Path, body: str, said: str) -> None:
     launcher = process(tmp_path, "listen()\n" + body)
     with pytest.raises(WorkerLost, match=said):
-        launcher.seconds({"do": "call"}, 20.0, "here")
+        launcher.measured({"do": "call"}, 20.0, "here")
     launcher.stop()
 
 
@@ -206,7 +211,7 @@ def test_a_launcher_that_ended_between_calls(tmp_path: Path) -> None:
     assert launcher.wait("ready", 20.0, "here") == {}
     os.waitid(os.P_PID, launcher._child.pid, os.WEXITED | os.WNOWAIT)
     with pytest.raises(WorkerLost, match="exit status 0"):
-        launcher.seconds({"do": "call"}, 20.0, "here")
+        launcher.measured({"do": "call"}, 20.0, "here")
 
 
 def test_nothing_of_ours_reaches_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from warpsmith.errors import BadInput
+from warpsmith.judge.bound import BaselineBound
 from warpsmith.judge.host import HostBench
 from warpsmith.judge.inputs import FAMILIES, OPTIONAL, SPREAD, HiddenInputs
 from warpsmith.judge.numeric import NumpyNumeric
 from warpsmith.model.base import digest_bytes
 from warpsmith.model.candidate import Candidate, SourceFile
+from warpsmith.model.evaluation import TensorError
 from warpsmith.model.target import Target
 from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
 from warpsmith.toolchains.cache import build
@@ -252,3 +254,89 @@ def test_the_pool_reaches_hidden_workloads() -> None:
     larger = Workload(name="larger", axes={"M": 600, "N": 70})
     drawer = HiddenInputs(task(), NUMERIC, 1, (LARGE, larger))
     assert drawer.draw(larger)["a"].shape == (600, 70)
+
+
+LONG = Workload(name="long", axes={"M": 8, "N": 1 << 16})
+TIMED = task().model_copy(update={"workloads": (LONG,), "arguments": tuple(
+    a for a in task().arguments if a.name != "b"
+)})  # fmt: skip
+
+
+class TestTimed:
+    """Inputs of timed calls are normal, and planted so that no part of a row stands for the whole."""
+
+    @pytest.mark.parametrize("dtype", [Dtype.f64, Dtype.f32, Dtype.f16, *WHOLE])
+    def test_they_are_as_the_task_says(self, dtype: Dtype) -> None:
+        drawer = inputs(dtype)
+        for workload in task().workloads * 20:
+            drawn = drawer.draw_timed(workload)
+            m, n = workload.axes["M"], workload.axes["N"]
+            assert drawn["a"].shape == (m, n)
+            assert drawn["b"].shape == (n, 2, m // 2)
+            assert drawn["a"].dtype == NUMERIC.dtype(dtype)
+            assert all(np.isfinite(x).all() for x in drawn.values())
+            if not dtype.is_float:
+                whole = drawn["a"].astype(np.int64)
+                assert np.all(np.abs(whole) <= 8)
+                assert dtype is not Dtype.u8 or np.all(whole >= 0)
+
+    def test_no_two_are_equal(self) -> None:
+        drawer = inputs()
+        assert len({drawer.draw_timed(LARGE)["a"].tobytes() for _ in range(200)}) == 200
+
+    def test_a_seed_gives_the_same(self) -> None:
+        one, two = inputs(seed=5), inputs(seed=5)
+        assert all(np.array_equal(one.draw_timed(LARGE)["a"], two.draw_timed(LARGE)["a"]) for _ in range(9))
+
+    @pytest.mark.parametrize("part", [slice(None, None, 2), slice(None, None, 16), slice(0, 1 << 15)])
+    def test_no_part_of_a_row_tells_its_size(self, part: slice) -> None:
+        """In most draws some row's mean square differs from that of a part by more than any tolerance allows."""
+        drawer = HiddenInputs(TIMED, NUMERIC, 1)
+        missed = []
+        for _ in range(30):
+            square = drawer.draw_timed(LONG)["a"].astype(np.float64) ** 2
+            missed.append(np.abs(square[:, part].mean(axis=1) / square.mean(axis=1) - 1).max())
+        assert np.median(missed) > 0.2
+
+    def test_rows_look_normal_where_nothing_was_planted(self) -> None:
+        """So a look at most of the elements does not tell that a call is timed, nor which rows are not as they seem."""
+        drawer = HiddenInputs(TIMED, NUMERIC, 1)
+        for _ in range(30):
+            x = np.sort(np.abs(drawer.draw_timed(LONG)["a"].astype(np.float64)), axis=1)
+            ratio = x[:, int(0.95 * x.shape[1])] / np.maximum(x[:, x.shape[1] // 2], 1e-30)
+            assert np.median(ratio) == pytest.approx(2.906, abs=0.15)  # of 95 % and 50 % of a normal distribution
+
+    def test_rows_of_other_families_come_now_and_then(self) -> None:
+        drawer = HiddenInputs(TIMED, NUMERIC, 1)
+        seen = 0
+        for _ in range(60):
+            x = np.sort(np.abs(drawer.draw_timed(LONG)["a"].astype(np.float64)), axis=1)
+            ratio = x[:, int(0.95 * x.shape[1])] / np.maximum(x[:, x.shape[1] // 2], 1e-30)
+            seen += bool(np.any(np.abs(ratio - 2.906) > 0.2))
+        assert 3 <= seen <= 40
+
+    def test_they_are_no_larger_than_what_a_task_takes_anyway(self) -> None:
+        names = tuple(f for f in FAMILIES if f in ("normal", "offset", "positive"))
+        mild = HiddenInputs(TIMED.model_copy(update={"families": names}), NUMERIC, 1)
+        assert max(float(np.abs(mild.draw_timed(LONG)["a"]).max()) for _ in range(40)) < 24
+        names = (*names, "outliers")
+        rough = HiddenInputs(TIMED.model_copy(update={"families": names}), NUMERIC, 1)
+        assert 100 < max(float(np.abs(rough.draw_timed(LONG)["a"]).max()) for _ in range(40)) < 400
+
+    def test_honest_orders_of_summing_stay_within_twice_the_baseline(self) -> None:
+        """Few rows, whose errors are pooled: two ways to sum in float32 that are as good as each other."""
+        drawer = HiddenInputs(TIMED, NUMERIC, 3)
+        output = Argument(name="y", role=Role.output, dtype=Dtype.f32, shape=("M",))
+        for _ in range(6):
+            bound, worst = BaselineBound(output, (8,)), TensorError(
+                tensor="y", relative_rms=0, worst_row=0, limit=1e-5, matched=1
+            )  # fmt: skip
+            for _ in range(22):
+                square = drawer.draw_timed(LONG)["a"] ** 2
+                exact = square.astype(np.float64).sum(axis=1)
+                orders = (square.reshape(8, 256, -1), square.reshape(8, -1, 256).swapaxes(1, 2))
+                errors = [e.cumsum(axis=2, dtype=np.float32)[..., -1].cumsum(axis=1)[:, -1] for e in orders]
+                relative = [float(np.sqrt(((e - exact) ** 2).sum() / (exact**2).sum())) for e in errors]
+                mine, theirs = (worst.model_copy(update={"relative_rms": r}) for r in relative)
+                assert bound.see("timed", mine, theirs, pooled=True) == ""
+            assert bound.end(worst) == ""

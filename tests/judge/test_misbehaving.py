@@ -91,6 +91,7 @@ def test_a_rival_that_fails_is_blamed_itself(space: Workspace, tmp_path: Path) -
     assert not evaluation.passed
 
 
+@pytest.mark.slow
 def test_the_campaign_goes_on(space: Workspace, tmp_path: Path) -> None:
     """Every kind of misbehaviour is handed in; each keeps its status, and the sweep still ends with a
     measured space.

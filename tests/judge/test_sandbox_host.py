@@ -40,7 +40,7 @@ ATTEMPTS = {
     "writing at home": "files", "a signal to the judge": "processes", "a signal to all": "processes",
     "tracing": "processes", "reading memory": "processes", "truncating the judge's memory": "",
     "becoming root": "privileges", "namespaces and mounts": "syscalls", "changing the root folder": "privileges",
-    "leaving its core": "syscalls", "not even its scratch": "",
+    "leaving its core": "syscalls", "a socket into the kernel": "syscalls", "not even its scratch": "",
 }  # fmt: skip
 """What tests/judge/attempts.c tries, in its order, and the layer that holds against it."""
 PYTHON = """
@@ -155,7 +155,8 @@ def need(*wanted: str) -> None:
 @pytest.fixture(scope="module")
 def told(stand: Stand) -> Iterator[dict[str, dict[str, float]]]:
     """What each attempt gave, by language."""
-    secret = Path.home() / f".warpsmith-test-secret-{os.getpid()}"
+    home = Path.home() if os.access(Path.home(), os.W_OK) else stand.root
+    secret = home / f".warpsmith-test-secret-{os.getpid()}"
     secret.write_text("secret")
     os.environ["WARPSMITH_SECRET"] = "secret"
     server, unix = socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_UNIX)
@@ -265,8 +266,7 @@ def test_what_goes_on_after_the_answer_stands_still_and_ends(
 
 
 def test_the_conditions_name_the_layers(stand: Stand) -> None:
-    said = stand.bench.conditions[-1]
-    assert said.startswith("sandbox by ")
+    (said,) = (c for c in stand.bench.conditions if c.startswith("sandbox by "))
     assert all(name in said for name in (*layers().holding, *layers().lacking))
     assert ("LACKING" in said) == bool(layers().lacking)
 

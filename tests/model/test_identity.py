@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from tests.fakes import KERNEL, SPACE
 from warpsmith.errors import BadInput
 from warpsmith.model.base import canonical, digest, digest_bytes
-from warpsmith.model.candidate import Candidate, Launch, Scratch, SourceFile, Space, Tunable
-from warpsmith.model.task import Gate, Objective, Tolerance, Workload, task_digest
+from warpsmith.model.candidate import Candidate, Launch, Scratch, SourceFile, Space, TensorMap, Tunable
+from warpsmith.model.task import Dtype, Gate, Objective, Tolerance, Workload, task_digest
 
 FILES = {"reference.py": digest_bytes(b"one")}
 ONE = Candidate(
@@ -75,12 +75,73 @@ def test_the_content_of_the_reference_changes_the_task() -> None:
         {"launch": (ONE.launch[0].model_copy(update={"block": (64, 1, 1)}),)},
         {"launch": (ONE.launch[0].model_copy(update={"shared_bytes": 16}),)},
         {"scratch": (Scratch(name="s", bytes=4),)},
+        {"scratch": (Scratch(name="s", bytes=4, dtype=Dtype.f32),)},
+        {"launch": (ONE.launch[0].model_copy(update={"cluster": (2, 1, 1)}),)},
+        {"launch": (ONE.launch[0].model_copy(update={"when": "N"}),)},
+        {"launch": (ONE.launch[0].model_copy(update={"when": 0}),)},
+        {"tensor_map": (TensorMap(name="t", of="y", dims=("N",), box=(64,)),)},
         {"entry": "other"},
         {"toolchain": "c"},
     ],
 )
 def test_what_changes_behaviour_changes_the_candidate(change: dict[str, Any]) -> None:
     assert ONE.model_copy(update=change).id != ONE.id
+
+
+@pytest.mark.parametrize(
+    ("change", "identity"),
+    [
+        ({}, "cbe379a890418557e340495bb865d187bd193fda576e937ee0b9b7918683f069"),
+        (
+            {"scratch": (Scratch(name="s", bytes=4),)},
+            "925f45615bbb272472325f65d8ad9848f30838a2ccead163aab4f8935ce9d191",
+        ),
+    ],
+)
+def test_an_identity_that_is_written_down_stays(change: dict[str, Any], identity: str) -> None:
+    """Ledgers and results name candidates by it: a field that a candidate does not use must not change it."""
+    assert ONE.model_copy(update=change).id == identity
+
+
+def test_kernels_that_take_constants_have_an_identity_of_their_own() -> None:
+    launch = Launch(kernel="k", grid=("N", 1, 1), arguments=("y", "N"))
+    plain = ONE.model_copy(update={"toolchain": "triton", "launch": (launch,)})
+    for change in ({"constants": {"BLOCK": 64}}, {"divisible": {"N": 16}}):
+        changed = plain.model_copy(update={"launch": (launch.model_copy(update=change),)})
+        assert changed.id != plain.id
+        assert Candidate.model_validate_json(changed.model_dump_json()).id == changed.id
+
+
+@pytest.mark.parametrize(
+    ("toolchain", "launch", "said"),
+    [
+        ("cuda", {"block": None}, "block is missing"),
+        ("cuda", {"constants": {"BLOCK": 1}}, "cuda kernels take no constants"),
+        ("cute", {"divisible": {"y": 2}}, "only triton kernels"),
+        ("triton", {}, "triton decides block, shared_bytes and cluster"),
+        ("triton", {"block": None, "cluster": (2, 1, 1)}, "triton decides block"),
+        ("triton", {"block": None, "divisible": {"N": 16}}, "divisible names what is not passed"),
+    ],
+)
+def test_a_launch_that_its_toolchain_cannot_mean(toolchain: str, launch: dict[str, Any], said: str) -> None:
+    stated = {**ONE.model_dump(), "toolchain": toolchain, "launch": [{**ONE.launch[0].model_dump(), **launch}]}
+    with pytest.raises(ValidationError, match=said):
+        Candidate.model_validate(stated)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"box": (1, 2)}, "1 dims need 1 box, not 2"),
+        ({"strides": (16,)}, "1 dims need 0 strides, not 1"),
+        ({"element_strides": (1, 1)}, "1 dims need 1 element_strides, not 2"),
+        ({"dims": ()}, "at least 1"),
+        ({"swizzle": "256B"}, "32B"),
+    ],
+)
+def test_a_tensor_map_whose_parts_do_not_agree(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        TensorMap.model_validate({"name": "t", "of": "y", "dims": ["N"], "box": [64], **change})
 
 
 @pytest.mark.parametrize("change", [{"memo": "why"}, {"parent": "0" * 64}, {"space": Space()}])

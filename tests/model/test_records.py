@@ -23,14 +23,13 @@ from warpsmith.model.evaluation import (
     TensorError,
     WorkloadResult,
 )
+from warpsmith.model.profile import KernelProfile, Profile
 from warpsmith.model.step import (
     Cost,
     Explain,
     Fault,
-    Finding,
     Measure,
     Outcome,
-    Profile,
     Proposal,
     Propose,
     Result,
@@ -118,7 +117,7 @@ def test_what_json_cannot_carry_is_refused_before_it_reaches_a_ledger(wrong: flo
     for build in (
         lambda: Finished(step=STEP, outcome=GOOD, seconds=wrong, at=0),
         lambda: Cost(money=wrong),
-        lambda: Profile(candidate=ENTRY.id, tool="t", metrics={"ipc": wrong}),
+        lambda: KernelProfile(kernel="k", grid=(1, 1, 1), block=(1, 1, 1), metrics={"ipc": wrong}),
         lambda: TensorError(tensor="y", relative_rms=wrong, worst_row=0, limit=0, matched=1),
     ):
         with pytest.raises(ValidationError):
@@ -261,12 +260,12 @@ EVALUATIONS = st.one_of(
         TEXTS,
     ),
 )
-FINDINGS = st.builds(
-    Finding,
-    rule=NAMES,
-    severity=st.sampled_from(["info", "warning", "critical"]),
-    message=TEXTS,
-    evidence=st.dictionaries(NAMES, TIMES, max_size=2),
+KERNELS = st.builds(
+    KernelProfile,
+    kernel=NAMES,
+    grid=st.just((1, 1, 1)),
+    block=st.just((32, 1, 1)),
+    metrics=st.dictionaries(NAMES, TIMES, max_size=2),
 )
 OUTCOMES = st.one_of(
     st.builds(Fault, what=TEXTS, detail=TEXTS),
@@ -278,7 +277,7 @@ OUTCOMES = st.one_of(
         cost=st.builds(Cost, tokens_in=ATTEMPTS, money=TIMES),
     ),
     EVALUATIONS,
-    st.builds(Profile, candidate=IDS, tool=TEXTS, findings=st.lists(FINDINGS, max_size=2).map(tuple)),
+    st.builds(Profile, candidate=IDS, tool=TEXTS, kernels=st.lists(KERNELS, max_size=2).map(tuple)),
 )
 EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(

@@ -308,6 +308,20 @@ def test_a_scratch_buffer_may_be_passed(folder: Path) -> None:
     load_entry(folder)
 
 
+MAP = '[[tensor_map]]\nname = "tiles"\nof = "y"\ndims = ["N"]\nbox = [64]\n'
+
+
+def test_an_output_may_be_passed_as_a_tensor_map(folder: Path) -> None:
+    edited(folder / "task.toml", 'contract = "host"', 'contract = "device"')
+    path = folder / "src/candidate.toml"
+    path.write_text(path.read_text() + LAUNCH.replace('"y", "N"', '"tiles", "N"') + MAP)
+    load_entry(folder)
+    edited(path, 'of = "y"', 'of = "nothing"')
+    assert (
+        "the tensor map 'tiles' is of 'nothing', which is no buffer" in complaint(folder, "src/candidate.toml").message
+    )
+
+
 def digest_of(folder: Path) -> str:
     return load_task(folder).digest
 

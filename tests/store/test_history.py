@@ -13,7 +13,8 @@ from warpsmith.campaign import optimize
 from warpsmith.errors import LedgerError
 from warpsmith.model.campaign import Budget, Campaign, Decided, Event, Finished, Opened, Started, Submitted
 from warpsmith.model.evaluation import Effort, Evaluation
-from warpsmith.model.step import Cost, Explain, Measure, Outcome, Profile, Proposal, Propose, Step, step_key
+from warpsmith.model.profile import Profile
+from warpsmith.model.step import Cost, Explain, Measure, Outcome, Proposal, Propose, Step, step_key
 from warpsmith.store.history import History, fold
 from warpsmith.store.ledger import Ledger, read_events
 

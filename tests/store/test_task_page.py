@@ -17,7 +17,7 @@ from warpsmith.judge.inputs import FAMILIES, OPTIONAL
 from warpsmith.judge.kernel import COMPARED
 from warpsmith.judge.verify import ELEMENT_FACTOR, ROW_FLOOR, SHORT_ROW
 from warpsmith.model.base import Record
-from warpsmith.model.candidate import Launch, Scratch, Tunable
+from warpsmith.model.candidate import Launch, Scratch, TensorMap, Tunable
 from warpsmith.model.expression import FUNCTIONS, MAX_BITS, MAX_POWER, evaluate
 from warpsmith.model.hidden import OPTIONAL_FAMILIES, STANDARD_FAMILIES, Extent
 from warpsmith.model.task import (
@@ -64,6 +64,7 @@ SECTIONS: dict[str, dict[str, FieldInfo]] = {
     "### `[tunables]`": Tunable.model_fields,
     "### `[[launch]]`": Launch.model_fields,
     "### `[[scratch]]`": Scratch.model_fields,
+    "### `[[tensor_map]]`": TensorMap.model_fields,
 }
 
 

@@ -113,7 +113,7 @@ def enriched(e: Evaluation) -> Evaluation:
         toolchain="cuda",
         command=("nvcc", "-O3", "-arch=sm_90a", "-DTILE=8", "--name=a b", "k.cu"),
         seconds=2.4,
-        binary=digest("binary"),
+        binary=digest(e.candidate),
         binary_bytes=48_120,
         kernels=(KernelBuild(name="rows", registers=64, spill_bytes=0, shared_bytes=16384), KernelBuild(name="tail")),
         log="ptxas info: 64 registers",
@@ -477,7 +477,7 @@ def test_axes_have_some_round_ticks(low: float, high: float) -> None:
 def test_effort_of_the_fixture_is_a_proof(tmp_path: Path) -> None:
     """The fixtures stand for what a real campaign gives: a direct proof of the best over the baseline."""
     seen = rich_view(tmp_path)
-    assert next(r for r in seen.rows if r.id == seen.best).effort == Effort.confirm
+    assert next(r for r in seen.rows if r.id == seen.best).effort == Effort.promote
     assert len(seen.rows) > 40
     assert len(seen.workloads) == 4
     assert seen.roof is not None

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from warpsmith.analyse.student import quantile, shift_found
 from warpsmith.model.campaign import Campaign
 from warpsmith.model.evaluation import Evaluation, Metric
 from warpsmith.model.task import Direction
@@ -39,12 +40,15 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Effect:
-    """A mean log-ratio with its 95 % interval; negative is better. Without spread known the interval is infinite."""
+    """A mean log-ratio with its interval, of 95 % unless said otherwise; negative is better. Without spread known the
+    interval is infinite.
+    """
 
     log: float
     low: float
     high: float
     pairs: int
+    confidence: float = 0.95
 
     @property
     def speedup(self) -> float:
@@ -53,7 +57,7 @@ class Effect:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the speed-up, low end first."""
+        """The interval of the speed-up, low end first."""
         return _exp(-self.high), _exp(-self.low)
 
 
@@ -74,6 +78,11 @@ class Comparison:
     broken: tuple[str, ...]
     """Guardrails that the candidate breaks, as ``workload/metric``."""
 
+    @property
+    def detectable(self) -> float | None:
+        """The power of this comparison; see :func:`detectable`."""
+        return detectable(self.overall, self.margin)
+
 
 def t95(degrees: int) -> float:
     """Two-sided 95 % quantile of Student's t; beyond 30 degrees by the Cornish-Fisher expansion (error < 1e-3)."""
@@ -85,13 +94,31 @@ def t95(degrees: int) -> float:
     return z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
 
 
-def effect(logs: Sequence[float]) -> Effect:
-    """Mean and 95 % interval of some log-ratios. Raises ValueError for none."""
+def effect(logs: Sequence[float], confidence: float = 0.95) -> Effect:
+    """Mean and interval of some log-ratios. Raises ValueError for none."""
     mean = statistics.fmean(logs)
     if len(logs) < 2:
-        return Effect(mean, -math.inf, math.inf, len(logs))
-    half = t95(len(logs) - 1) * statistics.stdev(logs) / math.sqrt(len(logs))
-    return Effect(mean, mean - half, mean + half, len(logs))
+        return Effect(mean, -math.inf, math.inf, len(logs), confidence)
+    spread = math.sqrt(math.fsum((x - mean) ** 2 for x in logs) / (len(logs) - 1))
+    half = _critical(confidence, len(logs) - 1) * spread / math.sqrt(len(logs))
+    return Effect(mean, mean - half, mean + half, len(logs), confidence)
+
+
+def _critical(confidence: float, degrees: int) -> float:
+    return t95(degrees) if confidence == 0.95 else quantile(confidence, degrees)
+
+
+def detectable(found: Effect, least: float) -> float | None:
+    """The smallest gain, as a share of the rival's time, that a comparison with this spread and number of pairs would
+    have called faster with probability 0.9 (student.POWER; non-central t): ``least`` plus so many standard errors.
+    None where the spread is not known. It takes the spread that was seen for the true one, and no workload to regress.
+    """
+    degrees = found.pairs - 1
+    if degrees < 1 or not math.isfinite(found.high):
+        return None
+    critical = _critical(found.confidence, degrees)
+    error = (found.high - found.low) / 2 / critical
+    return -math.expm1(-(least + shift_found(degrees, critical) * error))
 
 
 def logs(metric: Metric) -> tuple[float, ...]:
@@ -105,8 +132,11 @@ def margin(noise_floor: float) -> float:
     return math.log1p(max(noise_floor, SMALLEST_MARGIN))
 
 
-def compare(evaluation: Evaluation, campaign: Campaign) -> Comparison | None:
-    """The verdict of an evaluation under a campaign's objective; None where nothing was measured (not passed)."""
+def compare(evaluation: Evaluation, campaign: Campaign, confidence: float = 0.95) -> Comparison | None:
+    """The verdict of an evaluation under a campaign's objective; None where nothing was measured (not passed).
+
+    ``confidence`` is that of the overall interval; those of the workloads, and guardrails, keep 95 %.
+    """
     if not evaluation.passed:
         return None
     per_workload: dict[str, tuple[float, ...]] = {}
@@ -123,7 +153,7 @@ def compare(evaluation: Evaluation, campaign: Campaign) -> Comparison | None:
         return None
     least = margin(campaign.noise_floor)
     effects = {name: effect(values) for name, values in per_workload.items()}
-    overall = effect(weighted(per_workload, campaign.weights))
+    overall = effect(weighted(per_workload, campaign.weights), confidence)
     regressed = tuple(name for name, e in effects.items() if e.low > least)
     return Comparison(
         _verdict(overall, least, regressed or tuple(broken)), overall, effects, least, regressed, tuple(broken)

@@ -3,20 +3,41 @@
 Every candidate has an estimate: its log-time over the baseline's, chained along the pairs that were measured
 (candidate over rival, plus the rival's own). So a candidate that was screened against a best since deposed is still
 judged against the present one. Confirmed effects replace screened ones.
+
+Many tries find luck, so what is published was never used to choose: the best of the confirmed is measured once more
+beside the baseline, at promote effort, and that run alone is published. The k-th such run of a history has to clear an
+interval of 1 - 0.05 / 2^(k-1), so that all of them together publish a gain where there is none in at most 5 % of
+campaigns, however many candidates were handed in. One that does not clear it leads no longer.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, field
 
 from warpsmith.analyse.compare import Comparison, Verdict, compare, margin
+from warpsmith.model.base import digest
 from warpsmith.model.campaign import Campaign
-from warpsmith.model.evaluation import Effort, Evaluation, Status
-from warpsmith.model.step import Measure
+from warpsmith.model.candidate import Candidate
+from warpsmith.model.evaluation import Build, Effort, Evaluation, Status
+from warpsmith.model.step import Explain, Measure
 from warpsmith.store.history import History
 
 PROOF = (Effort.confirm, Effort.promote)
+OUTSIDE = 0.05
+"""Share outside of the interval of the first published run; half of it for the second, and so on."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A run beside the baseline that chose nothing, and what it says."""
+
+    evaluation: Evaluation = field(compare=False)
+    """Left out where standings are compared: it also holds seconds of this machine."""
+    comparison: Comparison
+    number: int
+    """Which of the history's published runs it is, from 1."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +55,12 @@ class Standing:
     untried: tuple[str, ...]
     unproved: tuple[tuple[str, str], ...]
     """(candidate, rival) pairs that the final report still needs: best over baseline, peers over best."""
+    unpublished: tuple[tuple[str, str], ...]
+    """The best over the baseline, where the run that is published is still to be made."""
+    published: dict[str, Published]
+    """Candidate to its published run."""
+    twins: dict[str, str]
+    """Candidate to the earlier one that built to the same binary, whose verdict it has."""
     failed: dict[str, str]
     """Candidate to the named status and detail that ended it."""
     baseline_failed: str
@@ -48,14 +75,17 @@ def standing(h: History, campaign: Campaign | None = None) -> Standing:
     """The opinion on ``h``. Pure: equal histories give equal standings."""
     c = campaign or h.campaign
     assert c is not None, "a history is judged under the campaign that it opened with"
+    twins = _twins(h, c)
     failed = _failed(h)
+    failed = {**{x: failed[same] for x, same in twins.items() if same in failed}, **failed}
     compared = {
         pairing: answer
         for pairing, e in h.evaluations.items()
         if pairing[0] not in failed and pairing[1] not in failed and (answer := compare(e, c)) is not None
     }
-    estimates = _estimates(compared, c.baseline)
-    leaders, changes = _leaders(h, compared, estimates, c)
+    runs = published(h, c, failed)
+    estimates = _estimates(compared, c.baseline, twins)
+    leaders, changes = _leaders(h, compared, estimates, c, {*twins, *_refuted(runs)})
     best = leaders[-1]
     peers = set(c.peers.values())
     unmeasured = [x for x in h.candidates if x not in estimates and x not in failed and x not in peers]
@@ -63,10 +93,13 @@ def standing(h: History, campaign: Campaign | None = None) -> Standing:
         best=best,
         estimates=estimates,
         leaders=leaders,
-        contenders=_contenders(h, compared, estimates, best, c),
-        unexplained=tuple(x for x in leaders[1:] if c.explain and x not in h.profiles),
+        contenders=_contenders(h, compared, estimates, best, c, {*twins, *_refuted(runs)}),
+        unexplained=tuple(x for x in leaders[1:] if c.explain and x not in h.profiles and not _left_unexplained(h, x)),
         untried=tuple(x for x in unmeasured if not _given_up(h, x)),
         unproved=_unproved(h, best, failed, c),
+        unpublished=_unpublished(h, best, c),
+        published=runs,
+        twins=twins,
         failed=failed,
         baseline_failed=failed.get(c.baseline, ""),
         baseline_checked=any(p[0] == c.baseline for p in h.evaluations),
@@ -90,7 +123,48 @@ def _reason(status: Status, detail: str) -> str:
     return f"{status}: {detail}" if detail else str(status)
 
 
-def _estimates(compared: dict[tuple[str, str, Effort], Comparison], baseline: str) -> dict[str, float]:
+def published(h: History, c: Campaign, failed: Container[str] = ()) -> dict[str, Published]:
+    """The runs beside the baseline at promote effort, each with the interval that its number asks for."""
+    runs: dict[str, Published] = {}
+    number = 0
+    for (candidate, rival, effort), evaluation in h.evaluations.items():
+        if effort is not Effort.promote or rival != c.baseline or candidate == c.baseline:
+            continue
+        number += 1  # whatever became of it: how strict the next one is must not depend on that
+        answer = compare(evaluation, c, 1 - OUTSIDE / 2 ** (number - 1))
+        if answer is not None and candidate not in failed:
+            runs[candidate] = Published(evaluation, answer, number)
+    return runs
+
+
+def _refuted(runs: dict[str, Published]) -> set[str]:
+    return {candidate for candidate, run in runs.items() if run.comparison.verdict is not Verdict.faster}
+
+
+def _twins(h: History, c: Campaign) -> dict[str, str]:
+    """Candidates that are the same to the device as an earlier one: equal binaries, launched alike. Peers are shown
+    whatever they are.
+    """
+    first: dict[str, str] = {}
+    twins: dict[str, str] = {}
+    for (identity, _, _), evaluation in h.evaluations.items():
+        if evaluation.build is None or identity in twins or identity in c.peers.values():
+            continue
+        what = _behaviour(h.candidates[identity], evaluation.build)
+        if (same := first.setdefault(what, identity)) != identity:
+            twins[identity] = same
+    return twins
+
+
+def _behaviour(candidate: Candidate, build: Build) -> str:
+    """All that decides how a built candidate behaves: a binary alone where it brings no launch plan."""
+    unused = {"space", "parent", "memo", "sources", "flags"} | (set() if candidate.launch else {"parameters"})
+    return digest([build.binary, candidate.model_dump(mode="json", exclude=unused)])
+
+
+def _estimates(
+    compared: dict[tuple[str, str, Effort], Comparison], baseline: str, twins: dict[str, str]
+) -> dict[str, float]:
     estimates = {baseline: 0.0}
     known: dict[str, tuple[str, float, bool]] = {}
     for (candidate, rival, effort), answer in compared.items():
@@ -105,15 +179,20 @@ def _estimates(compared: dict[tuple[str, str, Effort], Comparison], baseline: st
             total, at = total + log, rival
         if at == baseline:
             estimates[candidate] = total
-    return estimates
+    inherited = {x: estimates[same] for x, same in twins.items() if same in estimates}
+    return {**estimates, **inherited, baseline: 0.0}
 
 
 def _leaders(
-    h: History, compared: dict[tuple[str, str, Effort], Comparison], estimates: dict[str, float], c: Campaign
+    h: History,
+    compared: dict[tuple[str, str, Effort], Comparison],
+    estimates: dict[str, float],
+    c: Campaign,
+    barred: set[str],
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Every best in turn, and after how many evaluations each came."""
     leaders, changes = [c.baseline], [0]
-    peers = set(c.peers.values())
+    peers = {*c.peers.values(), *barred}
     for count, pairing in enumerate(h.evaluations, 1):
         candidate, _, effort = pairing
         answer = compared.get(pairing)
@@ -127,10 +206,15 @@ def _leaders(
 
 
 def _contenders(
-    h: History, compared: dict[tuple[str, str, Effort], Comparison], estimates: dict[str, float], best: str, c: Campaign
+    h: History,
+    compared: dict[tuple[str, str, Effort], Comparison],
+    estimates: dict[str, float],
+    best: str,
+    c: Campaign,
+    barred: set[str],
 ) -> tuple[str, ...]:
     proved = {(candidate, rival) for candidate, rival, effort in h.evaluations if effort in PROOF}
-    peers = set(c.peers.values())
+    peers = {*c.peers.values(), *barred}
     looked: list[tuple[float, str]] = []
     for (candidate, rival, effort), answer in compared.items():
         if (
@@ -156,6 +240,13 @@ def _unproved(h: History, best: str, failed: dict[str, str], c: Campaign) -> tup
     )
 
 
+def _unpublished(h: History, best: str, c: Campaign) -> tuple[tuple[str, str], ...]:
+    measured = (best, c.baseline, Effort.promote) in h.evaluations
+    if best == c.baseline or measured or _given_up(h, best, c.baseline, Effort.promote):
+        return ()
+    return ((best, c.baseline),)
+
+
 def _given_up(h: History, candidate: str, rival: str | None = None, effort: Effort = Effort.screen) -> bool:
     """Whether faults used up the attempts at measuring ``candidate`` (against ``rival``, where one is named)."""
     limit = h.campaign.attempts if h.campaign else 1
@@ -165,6 +256,16 @@ def _given_up(h: History, candidate: str, rival: str | None = None, effort: Effo
         if same and (rival is None or getattr(step, "rival", None) == rival) and len(reasons) >= limit:
             return True
     return False
+
+
+def _left_unexplained(h: History, candidate: str) -> bool:
+    """Whether profiling ``candidate`` cannot work here, or faults used up the attempts."""
+    lost = sum(
+        len(reasons)
+        for key, reasons in h.faults.items()
+        if isinstance(step := h.faulted[key], Explain) and step.candidate == candidate
+    )
+    return candidate in h.unexplained or lost >= (h.campaign.attempts if h.campaign else 1)
 
 
 def _unhelpful(h: History, changes: tuple[int, ...]) -> int:

@@ -23,7 +23,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from warpsmith.model.base import digest
-from warpsmith.model.step import Fault, Result
+from warpsmith.model.step import KEPT, Fault, Result
 
 LOG_TAIL = 2000
 """Characters of the session's log that a fault carries."""
@@ -138,6 +138,10 @@ class LocalExecutor:
         prepare(folder)
         with held(self.lock):
             return self.session.run(folder, self.timeout_s)
+
+    def kept(self, key: str) -> list[Path]:
+        """The files that belong to the result of a step, such as a profiler's reports."""
+        return sorted(p for p in self.steps.glob(f"{key[:32]}-*/{KEPT}/*") if p.is_file() and not p.is_symlink())
 
     def forget(self, key: str) -> None:
         """Remove the folders of a step whose result is in the ledger."""

@@ -5,5 +5,5 @@ output is verified, from a poisoned buffer, by a process that never runs candida
 process spans "inputs revealed -> outputs final". It meets ``execute`` in model/step.py, as files, and never imports it.
 """
 
-VERSION = "2"
+VERSION = "3"
 """Raise it when a change could move a verdict or a time: evaluations of different versions are not compared."""

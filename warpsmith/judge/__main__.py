@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from pydantic import ValidationError
 
 from warpsmith.errors import TaskAtFault, WarpsmithError
 from warpsmith.judge.contract import Bench
-from warpsmith.judge.failures import WorkerLost
+from warpsmith.judge.failures import Kills, WorkerLost
 from warpsmith.judge.kernel import KernelJudge
 from warpsmith.model.step import Fault, Outcome, Request, Result
 from warpsmith.model.target import Target
@@ -30,18 +31,26 @@ PR_SET_PDEATHSIG = 1
 
 def make_bench(task: KernelTask, target: Target, scratch: Path, request: Request) -> Bench:
     """The bench of the task's contract."""
+    cache = Path(request.cache) / "build"
+    if task.contract == "host" and task.hardware == "cuda":
+        from warpsmith.judge.devicehost import DeviceHostBench
+
+        return DeviceHostBench(task, target, scratch, cache, cold=request.cold, timeout_s=request.timeout_s)
     if task.contract == "host":
         from warpsmith.judge.host import HostBench
 
-        cache = Path(request.cache) / "build"
         return HostBench(task, target, scratch, cache, cold=request.cold, timeout_s=request.timeout_s)
     from warpsmith.judge.device import DeviceBench
 
-    return DeviceBench(task, target, scratch, cold=request.cold, timeout_s=request.timeout_s)
+    effort = request.step.effort
+    return DeviceBench(task, target, scratch, cache, cold=request.cold, timeout_s=request.timeout_s, effort=effort)
 
 
-def carry_out(folder: Path) -> Result:
-    """Judge the request in ``folder``; whatever is nobody's verdict becomes a fault."""
+def carry_out(folder: Path, kills: Kills | None = None) -> Result:
+    """Judge the request in ``folder``; whatever is nobody's verdict becomes a fault.
+
+    ``kills`` is what the session remembers of workers that were killed.
+    """
     began = time.monotonic()
     phases: dict[str, float] = {}
     outcome: Outcome
@@ -49,10 +58,13 @@ def carry_out(folder: Path) -> Result:
         request = Request.model_validate_json((folder / "request.json").read_bytes())
         if not isinstance(request.task, KernelTask):
             raise WarpsmithError(f"there is no judge for tasks of the kind {request.task.kind!r} yet.")
-        judge = KernelJudge(request, folder, make_bench)
+        kills = kills or Kills()
+        judge = KernelJudge(request, folder, make_bench, kills)
         phases = judge.phases
         with np.errstate(all="ignore"):  # NaN and infinity are values here, and overflow is the reference's business
             outcome = judge.judge()
+        for candidate in (request.candidate, request.rival):
+            kills.forget(candidate.id)
     except WorkerLost as lost:
         outcome = Fault(what="the worker was lost", detail=str(lost))
     except TaskAtFault as error:
@@ -64,22 +76,27 @@ def carry_out(folder: Path) -> Result:
     return Result(outcome=outcome, seconds=time.monotonic() - began, phases=phases)
 
 
-def serve() -> None:
+Answer = Callable[[Path, Kills], Result]
+"""Carries out the step in a folder; never raises for what it finds there."""
+
+
+def serve(answer: Answer | None = None) -> None:
     """Answer steps until standard input ends."""
+    kills = Kills()
     for line in sys.stdin:
         folder = Path(line.rstrip("\n"))
-        result = carry_out(folder)
+        result = (answer or carry_out)(folder, kills)
         write_atomic(folder / "result.json", result.model_dump_json())
         print("done", flush=True)
 
 
-def main() -> None:
+def main(answer: Answer | None = None) -> None:
     """Die with the parent, then serve; an unexpected error is printed to the log and ends the session."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != int(os.environ.get("PARENT_PID", os.getppid())):
         return  # it died while this process was starting: an orphan must not measure beside its successor
     try:
-        serve()
+        serve(answer)
     except Exception:  # the edge of this process: the executor turns its end into a fault that carries this log
         traceback.print_exc()
         sys.exit(1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
 from warpsmith.judge.numeric import Array, Numeric
 from warpsmith.model.candidate import Candidate
+from warpsmith.model.evaluation import SanitizerFinding
 from warpsmith.model.step import Request
 from warpsmith.model.target import Target
 from warpsmith.model.task import KernelTask, Workload
@@ -23,6 +24,11 @@ class Runner(Protocol):
     def call(self, workload: int, inputs: dict[str, Array], *, timed: bool) -> float:
         """One call on fresh inputs from poisoned outputs; seconds. Raises CandidateFailed or WorkerLost."""
 
+    def disturbed(self) -> str:
+        """Why the time of the last timed call cannot be trusted (others had the core, clocks were lowered), empty where
+        it can: the round is then taken again (disturbance.py). It must not depend on how long the call took.
+        """
+
     def outputs(self, workload: int) -> dict[str, Array]:
         """The outputs of the last call, by name."""
 
@@ -31,6 +37,19 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """End the process and give back its memory."""
+
+
+class SanitizedRunner(Runner, Protocol):
+    """A runner whose process runs under tools that look for mistakes; see sanitize.py."""
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """Their names."""
+
+    def report(self) -> dict[str, tuple[SanitizerFinding, ...] | str]:
+        """Have the process make its planted mistakes, and end it: by tool what it found of the candidate, or why it
+        cannot say. Raises WorkerLost.
+        """
 
 
 class Bench(Protocol):
@@ -49,6 +68,13 @@ class Bench(Protocol):
     ) -> Runner:
         """A runner, not yet started: over the task's workloads, or over ``hidden`` ones, whose buffers are aligned to
         what the task declares and to no more.
+        """
+
+    def sanitized(
+        self, candidate: Candidate, built: Built, folder: Path, workloads: tuple[Workload, ...], tools: tuple[str, ...]
+    ) -> Iterable[SanitizedRunner]:
+        """Runners, not yet started, that together run ``workloads`` under every one of ``tools``; each is closed before
+        the next is asked for. Raises Missing where the tools are not there, and BuildFailed where they cannot be had.
         """
 
     def copy(self, workload: int) -> tuple[float, int, str]:

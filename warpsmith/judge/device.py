@@ -7,56 +7,75 @@ live in the judge's own context, which no launcher maps.
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from warpsmith.judge.contract import SanitizedRunner
 from warpsmith.judge.failures import CandidateFailed, WorkerLost
-from warpsmith.judge.launching import PROFILED, Confined, LauncherProcess, confined
-from warpsmith.judge.memory import BLOCK, Arena, Memory, numeric
+from warpsmith.judge.gpu import SPARES, gpu
+from warpsmith.judge.launching import PROFILED, LauncherProcess
+from warpsmith.judge.memory import Arena
 from warpsmith.judge.numeric import Array
-from warpsmith.judge.plan import Plan, make_plan
+from warpsmith.judge.plan import Plan, make_plan, to_load
+from warpsmith.judge.pool import READY_S
 from warpsmith.model.candidate import Candidate
+from warpsmith.model.evaluation import Effort
 from warpsmith.model.target import Target
 from warpsmith.model.task import KernelTask, Role, Workload
 from warpsmith.sandbox import layers
+from warpsmith.toolchains import spare
 from warpsmith.toolchains.cache import Built
 
 SMALLEST_FLUSH = 128 << 20
 START_S = 60.0
-"""Longest time for a launcher to make its context, and for it to load the cubin."""
-SPARES = 3
-"""Launchers that a session keeps ready between measurements, for two sides and a baseline: a context takes 0.16 to
-0.36 s to make."""
-_spares: list[LauncherProcess] = []
+"""Longest time for a launcher to load a cubin."""
+LARGEST_IDLE_SCRATCH = 1 << 30
+"""A launcher with more scratch memory than this is ended at once, not kept until nothing is timed any more."""
 
 
 class DeviceBench:
-    """What the device contract needs beside the candidates. Launchers write no files: ``scratch`` stays empty."""
+    """What the device contract needs beside the candidates. Launchers write no files but the reports of tools."""
 
-    def __init__(self, task: KernelTask, target: Target, scratch: Path, *, cold: bool, timeout_s: float) -> None:
+    def __init__(
+        self,
+        task: KernelTask,
+        target: Target,
+        scratch: Path,
+        cache: Path,
+        *,
+        cold: bool,
+        timeout_s: float,
+        effort: Effort = Effort.screen,
+    ) -> None:
         self.task = task
         self.target = target
         self.cold = cold
         self.timeout_s = timeout_s
-        self.numeric = numeric()
-        self.memory = Memory()
+        self.scratch, self.cache = scratch, cache
+        self.gpu = gpu(target, cache)
+        self.memory, self.pool, self.health = self.gpu.memory, self.gpu.pool, self.gpu.health
+        self.numeric = self.memory.numeric
+        self.confined = self.gpu.confined
         self.memory.probe()
+        self.health.begin()
+        self.pool.reap()
+        spare.ahead()
+        if effort.fresh:
+            self.pool.ahead(self.gpu.room(2 * effort.pairs + SPARES + 1))
         self.flush_bytes = max(SMALLEST_FLUSH, 2 * target.facts.get("L2_BYTES", 0)) if cold else 0
         self._copier: Copier | None = None
-        self._leaving: list[LauncherProcess] = []
-        self._left: list[Arena] = []
-        self.confined = self._confine()
+        self._retired: list[LauncherProcess] = []
 
     @property
     def conditions(self) -> tuple[str, ...]:
         """What a reader of the evidence must know."""
-        cold = f"cache: cold ({self.flush_bytes >> 20} MiB written before every timed call)"
+        cold = f"cache: cold ({self.flush_bytes >> 20} MiB read before every timed call)"
         return (
             cold if self.cold else "cache: warm",
-            "clock: CUDA events in the trusted launcher",
+            f"clock: stamps of the device's own timer, watched from outside; {self.gpu.overhead_ns} ns taken off",
             f"sandbox: no candidate host code; compilers by {layers().said}; launchers: {self.confined.said}",
+            *self.health.conditions,
             *(
                 ("profiled: launchers inherit the environment; times are not to be used",)
                 if PROFILED in os.environ
@@ -75,69 +94,58 @@ class DeviceBench:
         task = self.task.model_copy(update={"workloads": hidden})
         return DeviceRunner(self, task, candidate, built, task.alignment)
 
+    def sanitized(
+        self, candidate: Candidate, built: Built, folder: Path, workloads: tuple[Workload, ...], tools: tuple[str, ...]
+    ) -> Iterator[SanitizedRunner]:
+        """A runner under each tool of compute-sanitizer. Raises Missing where that is not there."""
+        from warpsmith.judge.sanitize_device import sanitized
+
+        return sanitized(self, candidate, built, workloads, tools)
+
     def copy(self, workload: int) -> tuple[float, int, str]:
         """A trusted copy of the workload's traffic by the driver, under the same flush and clock."""
         if self._copier is None:
             self._copier = Copier(self)
         return self._copier.copy(workload)
 
-    def launcher(self) -> LauncherProcess:
-        """A launcher on the judge's device: a spare one, or one that is not ready yet."""
-        while _spares:
-            spare = _spares.pop()
-            if spare.alive:
-                return spare
-            self.leave(spare)
-        return self._spawn()
-
-    def load(self, process: LauncherProcess, binary: Path | None, kernels: list[str]) -> dict[str, dict[str, int]]:
+    def load(
+        self, process: LauncherProcess, binary: Path | None, kernels: list[dict[str, Any]]
+    ) -> dict[str, dict[str, int]]:
         """Wait for ``process`` and have it load a cubin; facts of its kernels. Raises as LauncherProcess.wait does."""
-        process.wait("ready", START_S, "at the start of the launcher")
+        process.ready(READY_S)
         said = {"do": "load", "binary": process.carry(binary), "kernels": kernels, "flush_bytes": self.flush_bytes}
+        said["overhead_ns"] = self.gpu.overhead_ns
         loaded = process.ask(said, "loaded", START_S, "while the kernel was loaded")
         keys = ("registers", "stack_bytes", "shared_bytes")
         return {str(kernel): {key: int(facts[key]) for key in keys} for kernel, facts in loaded.items()}
 
-    def leave(self, process: LauncherProcess, arenas: Iterable[Arena] = ()) -> None:
-        """End a launcher now, and reap it and free what it mapped by the end of the measurement."""
-        process.kill()
-        self._leaving.append(process)
-        self._left += arenas
+    def retire(self, process: LauncherProcess, scratch: int) -> None:
+        """A launcher that is not needed any more: ending it beside timed calls would disturb them, so it idles."""
+        if scratch > LARGEST_IDLE_SCRATCH:
+            self.pool.leave(process)
+        else:
+            self._retired.append(process)
 
     def close(self) -> None:
-        """Reap every launcher, free what they had mapped, and start spare ones for the next measurement."""
+        """End every launcher of this measurement, and start those of the next; nothing is waited for."""
         if self._copier is not None:
-            self.leave(self._copier.process)
-        for process in self._leaving:
-            process.stop()
-        for arena in self._left:
-            arena.close()
-        self._leaving, self._left = [], []
-        while len(_spares) < SPARES:
-            _spares.append(self._spawn())
-
-    def _spawn(self) -> LauncherProcess:
-        return LauncherProcess(self._config(), how=self.confined.how)
-
-    def _config(self) -> dict[str, Any]:
-        paths = [p for p in sys.path if os.path.isabs(p) and (Path(p) / "cuda").is_dir()]
-        return {"paths": paths, "uuid": self.memory.uuid}
-
-    def _confine(self) -> Confined:
-        """The layers that launchers work under here."""
-        address = self.memory.allocate(BLOCK)
-        try:
-            return confined(self._config(), self.memory.handle(address), START_S)
-        finally:
-            self.memory.free(address)
+            self.pool.leave(self._copier.process)
+        for process in self._retired:
+            self.pool.leave(process)
+        self._retired = []
+        self.pool.ahead(SPARES)
 
 
 class DeviceRunner:
     """One candidate in a launcher, with an arena per workload of ``task``, made when first called."""
 
+    exact = False
+    """Whether kernels are given copies of exactly the tensors' size."""
+
     def __init__(
         self, bench: DeviceBench, task: KernelTask, candidate: Candidate, built: Built, shift: int = 0
     ) -> None:
+        self.timeout_s = bench.timeout_s
         self.bench = bench
         self.task = task
         self.shift = shift
@@ -147,18 +155,21 @@ class DeviceRunner:
         self._arenas: dict[int, Arena] = {}
         self._process: LauncherProcess | None = None
         self._loaded = False
+        self._disturbed = ""
         self._prepared: set[int] = set()
         self._kernels: dict[str, dict[str, int]] = {}
 
     def restart(self) -> None:
         """Spawn a fresh launcher; the first call waits for it. Raises CandidateFailed for an impossible launch plan."""
         bench = self.bench
-        self._plans = [make_plan(self.task, w, self.candidate, bench.target) for w in self.task.workloads]
-        self._stop()
-        self._process = bench.launcher()
+        kernels = self.built.build.kernels
+        self._plans = [make_plan(self.task, w, self.candidate, bench.target, kernels) for w in self.task.workloads]
+        if (before := self._let_go()) is not None:
+            bench.retire(before, max((sum(p.scratch.values()) for p in self._plans), default=0))
+        self._process = self._launcher()
 
     def call(self, workload: int, inputs: dict[str, Array], *, timed: bool) -> float:
-        """One call on fresh inputs from poisoned outputs; seconds between two events of the launcher.
+        """One call on fresh inputs from poisoned outputs; seconds between the two stamps of the launcher's clock.
 
         Raises CandidateFailed (also where a guard band or an input was written) or WorkerLost.
         """
@@ -167,14 +178,22 @@ class DeviceRunner:
             arena = Arena(self.bench.memory, self.task, self.task.workloads[workload], self.shift)
             self._arenas[workload] = arena
         arena.reveal(inputs)
+        before = self._look(timed)
         try:
-            seconds = self._launch(workload, arena, timed=timed)
-        except CandidateFailed:
+            seconds, in_doubt = self._launch(workload, arena, timed=timed)
+        except (CandidateFailed, WorkerLost):
             if self._process is None or self._process.ended:
+                self.bench.health.suspect = True
                 self.bench.memory.probe()
             raise
+        if timed:
+            self._disturbed = in_doubt or before or self._look(timed)
         arena.check(inputs)
         return seconds
+
+    def disturbed(self) -> str:
+        """Why the time of the last timed call cannot be trusted, empty where it can."""
+        return self._disturbed
 
     def outputs(self, workload: int) -> dict[str, Array]:
         """Views of the outputs of the last call."""
@@ -186,17 +205,25 @@ class DeviceRunner:
         return self._kernels
 
     def close(self) -> None:
-        """End the launcher; the bench gives back the memory once it is gone."""
-        self._stop(self._arenas.values())
+        """End the launcher; the memory is given back once everything that mapped it is gone."""
+        if (process := self._let_go()) is not None:
+            self.bench.pool.leave(process)
+        self.bench.pool.left += self._arenas.values()
         self._arenas.clear()
 
-    def _launch(self, workload: int, arena: Arena, *, timed: bool) -> float:
+    def _look(self, timed: bool) -> str:
+        """Before and after a timed call: nothing starts or ends beside it, and the clocks are what they should be."""
+        if not timed:
+            return ""
+        self.bench.pool.settle()
+        return self.bench.health.look()
+
+    def _launch(self, workload: int, arena: Arena, *, timed: bool) -> tuple[float, str]:
         process = self._process
         assert process is not None, "restart comes first"
         during = f"during workload {self.task.workloads[workload].name!r}"
         if not self._loaded:
-            names = sorted({launch.kernel for launch in self.candidate.launch})
-            self._kernels = self.bench.load(process, self.built.binary, names)
+            self._kernels = self.bench.load(process, self.built.binary, to_load(self.candidate, self.built.build))
             self._loaded = True
         if workload not in self._prepared:
             plan = self._plans[workload]
@@ -207,17 +234,21 @@ class DeviceRunner:
                 "scratch": plan.scratch,
                 "launches": [launch.said() for launch in plan.launches],
             }
+            if self.exact:
+                message["exact"] = {n: (len(b.bytes), b.argument.role is Role.output) for n, b in arena.buffers.items()}
             process.ask(message, "prepared", START_S, f"before workload {self.task.workloads[workload].name!r}")
             self._prepared.add(workload)
         self.bench.memory.numeric.torch.cuda.synchronize()
-        return process.seconds({"do": "call", "workload": workload, "timed": timed}, self.bench.timeout_s, during)
+        return process.measured({"do": "call", "workload": workload, "timed": timed}, self.timeout_s, during)
 
-    def _stop(self, arenas: Iterable[Arena] = ()) -> None:
+    def _launcher(self) -> LauncherProcess:
+        return self.bench.pool.take()
+
+    def _let_go(self) -> LauncherProcess | None:
         process, self._process = self._process, None
         self._loaded = False
         self._prepared.clear()
-        if process is not None:
-            self.bench.leave(process, arenas)
+        return process
 
 
 class Copier:
@@ -226,7 +257,7 @@ class Copier:
     def __init__(self, bench: DeviceBench) -> None:
         self.halves = [max(1, bench.task.traffic(w) // 2) for w in bench.task.workloads]
         self.timeout_s = bench.timeout_s
-        self.process = bench.launcher()
+        self.process = bench.pool.take()
         try:
             bench.load(self.process, None, [])
             for index in range(len(self.halves)):
@@ -239,7 +270,7 @@ class Copier:
         half = self.halves[workload]
         message = {"do": "copy", "bytes": half, "most": max(self.halves)}
         try:
-            seconds = self.process.seconds(message, self.timeout_s, "during a copy")
+            seconds, _ = self.process.measured(message, self.timeout_s, "during a copy")
         except CandidateFailed as failure:
             raise WorkerLost(f"the copy failed: {failure.detail}") from None
         return seconds, 2 * half, "cuMemcpyDtoD"

@@ -8,6 +8,7 @@ from pathlib import Path
 from warpsmith.judge import VERSION
 from warpsmith.judge.bound import BaselineBound
 from warpsmith.judge.contract import Runner
+from warpsmith.judge.disturbance import Disturbance, Rounds, Times
 from warpsmith.judge.failures import CandidateFailed
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import (
@@ -15,6 +16,7 @@ from warpsmith.model.evaluation import (
     Ceiling,
     Evaluation,
     Metric,
+    SanitizerResult,
     Status,
     TensorError,
     WorkloadResult,
@@ -32,6 +34,12 @@ class Side:
     folder: Path
     built: Built | None = None
     runner: Runner | None = None
+    turns: int = 0
+    """Starts and calls so far."""
+    spent_s: float = 0.0
+    """Seconds that they took."""
+    sanitizers: tuple[SanitizerResult, ...] = ()
+    """What the sanitizers said, where they were asked."""
 
     @property
     def live(self) -> Runner:
@@ -71,10 +79,17 @@ class Seen:
     errors: dict[str, TensorError] = field(default_factory=dict)
     bounds: dict[str, BaselineBound] = field(default_factory=dict)
     repeats: int = 1
-    candidate: list[float] = field(default_factory=list)
-    rival: list[float] = field(default_factory=list)
+    samples: list[Times] = field(default_factory=list)
+    """Of each pair, without the rounds that were dropped."""
+    first: list[Times] = field(default_factory=list)
+    """Of each pair, from the rounds as they were first taken."""
     copies: list[float] = field(default_factory=list)
     copied: tuple[int, str] = (0, "")
+
+    def add(self, rounds: Rounds) -> None:
+        """The samples of a pair that is complete."""
+        self.samples.append(rounds.sample())
+        self.first.append(rounds.first())
 
     def worst(self, error: TensorError) -> None:
         """Keep the larger errors."""
@@ -87,15 +102,15 @@ class Seen:
             }
         )
 
-    def result(self, workload: Workload, failure: CandidateFailed | None, *, timed: bool) -> WorkloadResult:
-        """The record of the workload; metrics where it passed and ``timed`` says so."""
+    def result(self, workload: Workload, failure: CandidateFailed | None, times: list[Times]) -> WorkloadResult:
+        """The record of the workload; metrics of ``times`` where it passed."""
         errors = []
         for name, error in self.errors.items():
             bound = self.bounds.get(name)
             errors.append(error.model_copy(update={"baseline": bound.closest}) if bound and bound.closest else error)
         metrics: tuple[Metric, ...] = ()
-        if timed and failure is None and self.candidate:
-            mine, other = tuple(self.candidate), tuple(self.rival)
+        if failure is None and times:
+            mine, other = tuple(t[0] for t in times), tuple(t[1] for t in times)
             metrics = (Metric(name="time", unit="s", direction=Direction.minimize, candidate=mine, rival=other),)
         traffic, how = self.copied
         return WorkloadResult(
@@ -110,9 +125,15 @@ class Seen:
 
 
 def evaluation(
-    request: Request, candidate: Side, seen: list[Seen], failed: SideFailed | None, conditions: tuple[str, ...]
+    request: Request,
+    candidate: Side,
+    seen: list[Seen],
+    failed: SideFailed | None,
+    conditions: tuple[str, ...],
+    disturbance: Disturbance,
 ) -> Evaluation:
     """What was found of ``candidate``; ``failed`` is what ended the measurement early."""
+    disturbed = disturbance.record()
     ours = failed is None or failed.side is candidate
     status = failed.failure.status if failed else Status.passed
     named = failed.named if failed else ""
@@ -120,9 +141,10 @@ def evaluation(
     results = []
     for workload, found in zip(task.workloads, seen, strict=True):
         if failed is not None and failed.workload is workload:
-            results.append(found.result(workload, failed.failure, timed=False))
-        elif found.calls and (failed is None or not found.candidate):
-            results.append(found.result(workload, None, timed=failed is None))
+            results.append(found.result(workload, failed.failure, []))
+        elif found.calls and (failed is None or not found.samples):
+            times = found.first if disturbance.one_sided else found.samples
+            results.append(found.result(workload, None, times if failed is None else []))
     return Evaluation(
         task=request.task_digest,
         candidate=request.candidate.id,
@@ -136,5 +158,7 @@ def evaluation(
         workloads=tuple(results) if ours and status is not Status.build_failed else (),
         rival_status=Status.passed if ours else status,
         rival_detail="" if ours else named,
-        conditions=conditions,
+        conditions=(*conditions, disturbed.said) if disturbed else conditions,
+        disturbed=disturbed,
+        sanitizers=candidate.sanitizers,
     )

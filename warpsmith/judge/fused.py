@@ -13,37 +13,38 @@ from typing import Any
 from warpsmith.judge.memory import Memory
 from warpsmith.judge.misses import Misses
 from warpsmith.judge.numeric import Array
-from warpsmith.model.base import digest_bytes
-from warpsmith.model.candidate import Candidate, SourceFile
+from warpsmith.judge.trusted import cubin
 from warpsmith.model.target import Target
 from warpsmith.model.task import Dtype
-from warpsmith.toolchains.cache import build
 
-SOURCE = Path(__file__).with_name("fused.cu")
 THREADS = 256
 SPAN = 1 << 14
 """Columns that one block takes at most."""
+MOST_BLOCKS = 1 << 26
+"""Of more, each would have next to nothing to do: array functions are as fast then."""
 KERNELS = {"f64": "misses_f64", "f32": "misses_f32", "f16": "misses_f16", "bf16": "misses_bf16"}
 
 
 class FusedMisses:
-    """The loaded kernels. Made once for a judge session; raises BuildFailed or Missing where they cannot be built."""
+    """The loaded kernels. Made once for a judge session; raises Missing or WarpsmithError where they do not build."""
 
     def __init__(self, memory: Memory, target: Target, cache: Path) -> None:
         self.memory = memory
         self.torch = memory.numeric.torch
-        source = SourceFile(path=SOURCE.name, content=digest_bytes(SOURCE.read_bytes()))
-        candidate = Candidate(toolchain="cuda", entry="sizes", sources=(source,))
-        cubin = build(candidate, SOURCE.parent, target, "release", cache).binary.read_bytes()
-        module = memory.ask(memory.cu.cuModuleLoadData, cubin)
+        module = memory.ask(memory.cu.cuModuleLoadData, cubin("fused.cu", "sizes", target, cache))
         names = ("sizes", *KERNELS.values())
         self.functions = {n: memory.ask(memory.cu.cuModuleGetFunction, module, n.encode()) for n in names}
 
-    def __call__(self, out: Array, ref: Array, dtype: Dtype, element: float, row_floor: float) -> Misses:
-        """Compare storage ``out`` [rows, columns] with float64 ``ref`` of the same shape; both contiguous."""
+    def __call__(self, out: Array, ref: Array, dtype: Dtype, element: float, row_floor: float) -> Misses | None:
+        """Compare storage ``out`` [rows, columns] with ``ref`` of the same shape; None where ``ref`` is no float64, or
+        has too many short rows.
+        """
         torch = self.torch
         rows, columns = ref.shape
         parts = -(-columns // SPAN)
+        if ref.dtype != torch.float64 or rows * parts > MOST_BLOCKS:
+            return None
+        out, ref = out.contiguous(), ref.contiguous()
         seen = torch.zeros(2 * rows + 1, dtype=torch.float64, device=ref.device)
         size, missed, near = seen[:rows], seen[rows : 2 * rows], seen[2 * rows :]
         geometry = (columns, min(columns, SPAN), parts)

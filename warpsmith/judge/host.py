@@ -1,6 +1,6 @@
 """The host contract: a candidate in a worker process of its own, over shared memory that the judge owns.
 
-Owns the layout of that memory (guard bands, poison), the clock around a call, the cold cache, and the worker's life.
+Owns the clock around a call, the cold cache, and the worker's life; arena.py owns the layout of that memory.
 Both sides of a pair use the same pages, since where pages lie moves a memory-bound time by more than most gains (up to
 18 % seen between two buffers of one size). That is safe because a worker is stopped whenever it is not its turn:
 it is let go after fresh inputs and poison are in place and the clock runs, and stopped again when it has answered.
@@ -8,22 +8,28 @@ it is let go after fresh inputs and poison are in place and the clock runs, and 
 
 from __future__ import annotations
 
-import fcntl
 import json
-import math
-import mmap
 import os
 import select
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from warpsmith.judge.failures import OUTPUT_LIMIT, CandidateFailed, WorkerLost, death
-from warpsmith.judge.native import GONE, TIMED_OUT, Clock, serve_loop
+from warpsmith.judge.arena import Arena
+from warpsmith.judge.contract import SanitizedRunner
+from warpsmith.judge.failures import (
+    OUTPUT_LIMIT,
+    CandidateFailed,
+    WorkerKilled,
+    WorkerLost,
+    death,
+    ended_for_memory,
+)
+from warpsmith.judge.native import GONE, TIMED_OUT, UNASKED, Clock, Flush, serve_loop, waits_of
 from warpsmith.judge.numeric import Array, NumpyNumeric
+from warpsmith.judge.watch import Watch
 from warpsmith.model.base import digest_bytes
 from warpsmith.model.candidate import Candidate, SourceFile
 from warpsmith.model.evaluation import Status
@@ -33,84 +39,14 @@ from warpsmith.sandbox import layers
 from warpsmith.sandbox.process import Cell, Process, start
 from warpsmith.toolchains.cache import Built, build
 
-PAGE = 4096
-GUARD = 0x5A
-"""Byte that fills the bands around every tensor."""
-POISON = 0xFF
-"""Byte that fills outputs before a call: NaN in every float format."""
 START_S = 30.0
 """Longest time for a worker to load a candidate."""
 MEMORY = 8 << 30
 """Address space of a worker beyond its shared buffers, in bytes."""
 SMALLEST_EVICTION = 64 << 20
+"""Bytes that are written before a timed call, to empty the caches of one core."""
 PINGS = 3
 """Calls of a worker that does nothing, after the caches were evicted and before the clock."""
-
-
-class Region:
-    """One tensor inside an arena: a guard band, the data from ``shift`` bytes after a page boundary, and a guard band
-    up to the next page.
-    """
-
-    def __init__(self, argument: Argument, shape: tuple[int, ...], offset: int, shift: int = 0) -> None:
-        self.argument = argument
-        self.shape = shape
-        self.count = math.prod(shape)
-        self.bytes = self.count * argument.element.itemsize
-        self.start = offset
-        self.offset = offset + PAGE + shift
-        self.end = (self.offset + self.bytes + PAGE - 1) // PAGE * PAGE + PAGE
-
-
-class Arena:
-    """The shared memory of one side for one workload. ``shift`` takes every tensor so far off its page."""
-
-    def __init__(self, task: KernelTask, workload: Workload, numeric: NumpyNumeric, shift: int = 0) -> None:
-        self.regions: dict[str, Region] = {}
-        size = 0
-        for argument in task.arguments:
-            if argument.is_tensor:
-                region = Region(argument, argument.extent(workload.axes), size, shift)
-                self.regions[argument.name] = region
-                size = region.end
-        self.size = max(size, PAGE)
-        self.descriptor = os.memfd_create("warpsmith-arena", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(self.descriptor, self.size)
-        # a worker that made it shorter would end the judge, which reads it, with SIGBUS
-        fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        self.memory = mmap.mmap(self.descriptor, self.size)
-        self.bytes = np.frombuffer(self.memory, np.uint8)
-        self.bytes[:] = GUARD
-        self.views = {
-            name: np.frombuffer(self.memory, numeric.dtype(r.argument.element), r.count, r.offset).reshape(r.shape)
-            for name, r in self.regions.items()
-        }
-
-    def reveal(self, inputs: dict[str, Array]) -> None:
-        """Fresh inputs in, outputs poisoned."""
-        for name, region in self.regions.items():
-            if region.argument.role is Role.input:
-                self.views[name][...] = inputs[name]
-            else:
-                self.bytes[region.offset : region.offset + region.bytes] = POISON
-
-    def check(self, inputs: dict[str, Array], numeric: NumpyNumeric) -> None:
-        """Raise CandidateFailed where a guard band or an input was written."""
-        for name, region in self.regions.items():
-            before = self.bytes[region.start : region.offset]
-            after = self.bytes[region.offset + region.bytes : region.end]
-            if not ((before == GUARD).all() and (after == GUARD).all()):
-                raise CandidateFailed(Status.wrong_values, f"it wrote out of bounds of {name!r} (a guard band changed)")
-            if region.argument.role is Role.input and not numeric.same_bits(self.views[name], inputs[name]):
-                raise CandidateFailed(Status.cheated, f"it changed its input {name!r}")
-
-    def close(self) -> None:
-        """Give the memory back; views must not be used afterwards."""
-        self.views.clear()
-        del self.bytes
-        with suppress(BufferError):  # a view is still alive somewhere; the mapping goes with it
-            self.memory.close()
-        os.close(self.descriptor)
 
 
 class HostBench:
@@ -126,10 +62,13 @@ class HostBench:
         self.timeout_s = timeout_s
         self.cores = os.sched_getaffinity(0)
         self.core = max(self.cores)
-        self.eviction = np.ones(max(SMALLEST_EVICTION, 2 * target.facts.get("L3_BYTES", 0)) // 8, np.float64)
         self.target = target
         self.cache = cache
+        self.flush = Flush(target, cache)
+        everything = max(SMALLEST_EVICTION, 2 * target.facts.get("L3_BYTES", 0))
+        self.eviction = np.ones((SMALLEST_EVICTION if self.flush.works else everything) // 8, np.float64)
         self.clock = Clock(target, cache)
+        self.watch = Watch(self.core)
         self.arenas = [Arena(task, w, self.numeric) for w in task.workloads]
         self._hidden: list[Arena] = []
         self._count = 0
@@ -139,10 +78,13 @@ class HostBench:
     @property
     def conditions(self) -> tuple[str, ...]:
         """What a reader of the evidence must know."""
+        how = "tensors flushed and " if self.flush.works else ""
+        cold = f"cache: cold ({how}{self.eviction.nbytes >> 20} MiB written before every timed call)"
         return (
-            "cache: cold (evicted before every timed call)" if self.cold else "cache: warm",
+            cold if self.cold else "cache: warm",
             f"pinned to one core ({self.core}); the clock runs in the judge, over two pipes",
             f"sandbox by {layers().said}",
+            *self.watch.conditions,
         )
 
     def start(
@@ -157,6 +99,15 @@ class HostBench:
         arenas = [Arena(task, w, self.numeric, task.alignment) for w in hidden]
         self._hidden += arenas
         return HostRunner(self, task, arenas, candidate, built, folder)
+
+    def sanitized(
+        self, candidate: Candidate, built: Built, folder: Path, workloads: tuple[Workload, ...], tools: tuple[str, ...]
+    ) -> list[SanitizedRunner]:
+        """One runner for both tools of C."""
+        from warpsmith.judge.sanitize_host import SanitizedHostRunner
+
+        task = self.task.model_copy(update={"workloads": workloads})
+        return [SanitizedHostRunner(self, task, candidate, built, folder, tools)]
 
     def worker_folder(self) -> Path:
         """A working folder for one runner's processes."""
@@ -180,13 +131,23 @@ class HostBench:
             self._copier.close()
         for arena in (*self.arenas, *self._hidden):
             arena.close()
+        self.clock.close()
+        self.watch.close()
 
-    def evict(self) -> None:
-        """Replace the contents of the caches of the core that the worker shares with the judge right now."""
+    def evict(self, arena: Arena) -> None:
+        """Take the arena out of every cache, and replace the contents of those of the core that the worker shares with
+        the judge right now. Where tensors cannot be flushed, enough is written to replace the last cache too.
+        """
+        if self.cold:
+            self.flush.flush(arena.bytes.ctypes.data, arena.size)
+            self.eviction += 1.0
+
+    def warm_up(self) -> None:
+        """After an eviction the kernel's path of a call is cold too: 40 us that are no candidate's doing. A trusted
+        worker goes first.
+        """
         if not self.cold:
             return
-        self.eviction += 1.0
-        # the kernel's path of a call is cold now too: 40 us that are no candidate's doing; a trusted worker goes first
         if self._pinger is None:
             self._pinger = pinger(self)
         for _ in range(PINGS):
@@ -210,11 +171,15 @@ class HostRunner:
             self.serve = serve_loop(task, self.scratch, bench.target, bench.cache)
         self.arenas = arenas
         self._process: Process | None = None
-        self._commands = self._answers = -1
+        self._commands = self._answers = self._waits = -1
+        self._lost_s = 0.0
+        self._ended_for_memory = 0
+        self._disturbed = ""
 
     def restart(self) -> None:
         """A fresh worker process on the same arenas. Raises CandidateFailed where it cannot load the candidate."""
         self.stop()
+        self._ended_for_memory = ended_for_memory()
         self.scratch.mkdir(parents=True, exist_ok=True)
         commands, self._commands = os.pipe()
         self._answers, answers = os.pipe()
@@ -226,6 +191,7 @@ class HostRunner:
         os.close(commands)
         os.close(answers)
         self._await(START_S, "while it was loaded")
+        self._waits = waits_of(self._process.worker)
         self._freeze("after it was loaded")
 
     def call(self, workload: int, inputs: dict[str, Array], *, timed: bool) -> float:
@@ -241,13 +207,23 @@ class HostRunner:
 
     def clocked(self, workload: int, *, evict: bool) -> float:
         """One call on whatever lies in the arena; seconds. The judge waits on the worker's own core."""
-        os.sched_setaffinity(0, {self.bench.core})
+        bench = self.bench
+        os.sched_setaffinity(0, {bench.core})
         try:
-            if evict:
-                self.bench.evict()
-            return self.answered(workload)
+            if not evict:
+                return self.answered(workload)
+            bench.evict(self.arenas[workload])
+            bench.watch.begin()
+            bench.warm_up()
+            seconds = self.answered(workload, settle=True)
+            self._disturbed = bench.watch.end(seconds, self._lost_s)
+            return seconds
         finally:
-            os.sched_setaffinity(0, self.bench.cores)
+            os.sched_setaffinity(0, bench.cores)
+
+    def disturbed(self) -> str:
+        """Why the time of the last timed call cannot be trusted: others had the core. Empty where it can."""
+        return self._disturbed
 
     def kernels(self) -> dict[str, dict[str, int]]:
         """Nothing: host code has no kernels."""
@@ -263,8 +239,10 @@ class HostRunner:
         process, self._process = self._process, None
         if process is not None:
             gone = process.end()
-            os.close(self._commands)
-            os.close(self._answers)
+            for descriptor in (self._commands, self._answers, self._waits):
+                if descriptor >= 0:
+                    os.close(descriptor)
+            self._waits = -1
             if not gone:
                 raise WorkerLost(f"the worker {process.pid} did not end within 10 s of SIGKILL")
 
@@ -272,14 +250,22 @@ class HostRunner:
         """End the worker."""
         self.stop()
 
-    def answered(self, workload: int) -> float:
-        """Let the worker go, wait for its answer, and stop it; seconds in between."""
+    def answered(self, workload: int, *, settle: bool = False) -> float:
+        """Let the worker go, with ``settle`` just after a timer tick; wait for its answer, and stop it; seconds in
+        between.
+        """
         assert self._process is not None
         during = f"during workload {self.task.workloads[workload].name!r}"
         timeout_ms = round(self.bench.timeout_s * 1000)
-        took: int = self.bench.clock.clocked(self._process.worker, self._commands, self._answers, workload, timeout_ms)
+        clock, worker = self.bench.clock, self._process.worker
+        pipes = (self._commands, self._answers)
+        took = clock.clocked(worker, pipes, workload, timeout_ms, self._waits, settle=settle)
+        self._lost_s = clock.lost_s
         if took == TIMED_OUT:
             raise self._late(self.bench.timeout_s, during)
+        if took == UNASKED:
+            self.stop()
+            raise CandidateFailed(Status.cheated, f"it wrote to the pipe of its worker's answers {during}")
         if took < 0:
             raise self._death("between calls" if took == GONE else during)
         self._freeze(during)
@@ -299,8 +285,12 @@ class HostRunner:
         ready, _, _ = select.select([self._answers], [], [], timeout_s)
         if not ready:
             raise self._late(timeout_s, during)
-        if not os.read(self._answers, 1):
+        said = os.read(self._answers, 1)
+        if not said:
             raise self._death(during)
+        if said != b"R":
+            self.stop()
+            raise CandidateFailed(Status.cheated, f"it wrote to the pipe of its worker's answers {during}")
 
     def _late(self, timeout_s: float, during: str) -> Exception:
         self.stop()
@@ -310,9 +300,14 @@ class HostRunner:
         assert self._process is not None
         try:
             status = self._process.wait(5.0) or 0
+            ran_out = self._process.ran_out
         finally:
             self.stop()
         error = death(status, during)
+        if isinstance(error, WorkerKilled) and ran_out:
+            return CandidateFailed(Status.crashed, f"it took more than {ran_out >> 20} MiB of memory {during}")
+        if isinstance(error, WorkerKilled) and ended_for_memory() > self._ended_for_memory:
+            return WorkerLost(f"the kernel ended a process of this machine for want of memory {during}")
         if isinstance(error, CandidateFailed) and (said := self._printed()):
             error = CandidateFailed(error.status, f"{error.detail}; it printed: {said}")
         return error
@@ -335,6 +330,7 @@ class HostRunner:
             reads=(program, config, *loaded),
             keep=keep,
             core=self.bench.core,
+            memory_bytes=sum(a.size for a in self.arenas) + MEMORY,
             limits={
                 "RLIMIT_FSIZE": OUTPUT_LIMIT,
                 "RLIMIT_NOFILE": 64 + len(self.arenas),

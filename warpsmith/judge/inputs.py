@@ -13,10 +13,14 @@ from collections.abc import Callable
 from typing import Any
 
 from warpsmith.judge.numeric import Array, Numeric
-from warpsmith.model.task import Dtype, KernelTask, Role, Workload
+from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
 
 SPREAD = 1 << 20
 """Offsets to choose from, per slice."""
+LARGEST_SPIKE = {True: 240.0, False: 16.0}
+"""Where the task draws ``outliers``, and where it does not: no larger than what its kernels must take anyway."""
+RAREST = 64
+"""Of so many elements of a row at most one is a spike."""
 
 
 EXTREME_OCTAVES = {Dtype.f16: 8}
@@ -88,11 +92,25 @@ class HiddenInputs:
         self.pool = numeric.normal(largest + SPREAD, self.rng.getrandbits(62))
 
     def draw(self, workload: Workload, family: str = "normal") -> dict[str, Array]:
-        """One storage array per input tensor. Timed calls take ``normal``, at a random power-of-two scale."""
-        scale = 2.0 ** self.rng.randint(-2, 2) if family == "normal" else 1.0
+        """One storage array per input tensor, all of one family; ``normal`` at a random power-of-two scale."""
+        scale = self._scale() if family == "normal" else 1.0
         return {a.name: self._tensor(a.extent(workload.axes), a, family, scale) for a in self.tensors}
 
-    def _tensor(self, shape: tuple[int, ...], argument: Any, family: str, scale: float) -> Array:
+    def draw_timed(self, workload: Workload) -> dict[str, Array]:
+        """The same for a timed call: normal, and planted with what no part of a row tells of the rest of it.
+
+        Rare spikes lie at random places of about two rows in five, and lead the mean square there; now and then a few
+        rows are of another family. So to sample a row, or to guess from its look, is wrong here too.
+        """
+        scale = self._scale()
+        return {a.name: self._tensor(a.extent(workload.axes), a, "normal", scale, plant=True) for a in self.tensors}
+
+    def _scale(self) -> float:
+        return float(2.0 ** self.rng.randint(-2, 2))
+
+    def _tensor(
+        self, shape: tuple[int, ...], argument: Argument, family: str, scale: float, *, plant: bool = False
+    ) -> Array:
         count = math.prod(shape)
         first, second = (self.rng.randrange(SPREAD) for _ in range(2))
         z = self.pool[first : first + count] + self.pool[second : second + count]
@@ -100,8 +118,30 @@ class HiddenInputs:
         columns = shape[-1] if shape else 1
         made = FAMILIES["normal"] if family in OPTIONAL and not argument.element.is_float else _ALL[family]
         values = z if count == 0 else made(z.reshape(-1, columns), self.numeric.xp, argument.element)
+        if plant and count:
+            self._plant(values, argument.element, scale)
         if not argument.element.is_float:
             values = self.numeric.xp.clip(self.numeric.xp.round(values * 4.0), -8.0, 8.0)
             if argument.element is Dtype.u8:
                 values = self.numeric.xp.abs(values)
         return self.numeric.xp.reshape(self.numeric.cast(values, argument.element), shape)
+
+    def _plant(self, values: Array, dtype: Dtype, scale: float) -> None:
+        """Put spikes, and now and then rows of another family, into normal ``values`` [rows, columns] of that scale."""
+        rows, columns = values.shape
+        others = [f for f in self.task.drawn if f in FAMILIES and f != "normal"]
+        if others and self.rng.random() < 0.25:
+            few = self.rng.randint(1, max(1, rows // 8))
+            start = self.rng.randint(0, rows - few)
+            some = values[start : start + few]
+            some[...] = FAMILIES[self.rng.choice(others)](some / scale, self.numeric.xp, dtype)
+        chosen = rows // 2 if rows > 1 else self.rng.randint(0, 1)
+        energy = self.rng.uniform(0.5, 4.0) * columns * scale**2
+        size = min(math.sqrt(energy), LARGEST_SPIKE["outliers" in self.task.drawn])
+        spikes = max(1, min(round(energy / size**2), columns // RAREST))
+        row, column = self._integers(rows, chosen, 1), self._integers(columns, chosen, spikes)
+        sign = 2 * self._integers(2, chosen, spikes) - 1
+        values[row, column] = self.numeric.cast(sign * size, Dtype.f32)
+
+    def _integers(self, below: int, *shape: int) -> Array:
+        return self.numeric.integers(below, shape, self.rng.getrandbits(62))

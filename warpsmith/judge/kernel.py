@@ -9,7 +9,6 @@ errors set limits (bound.py).
 from __future__ import annotations
 
 import random
-import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +18,14 @@ from warpsmith.errors import BuildFailed, WarpsmithError
 from warpsmith.judge.admission import admit
 from warpsmith.judge.bound import BaselineBound, can_bind
 from warpsmith.judge.contract import Bench, BenchFactory, Runner
+from warpsmith.judge.deadline import Deadline
+from warpsmith.judge.disturbance import Disturbance, Rounds
 from warpsmith.judge.evidence import Seen, Side, SideFailed, evaluation
-from warpsmith.judge.failures import CandidateFailed
+from warpsmith.judge.failures import CandidateFailed, Kills, WorkerKilled
 from warpsmith.judge.inputs import HiddenInputs
 from warpsmith.judge.numeric import Array, Numeric
 from warpsmith.judge.oracle import Oracle
+from warpsmith.judge.sanitize import failure, gate, small
 from warpsmith.judge.shapes import hidden_workloads, smallest
 from warpsmith.judge.verify import verify
 from warpsmith.model.evaluation import Effort, Evaluation, Status, TensorError
@@ -34,7 +36,11 @@ from warpsmith.toolchains.cache import build
 SAMPLE_S = 0.010
 """Timed calls of one workload are repeated within a pair until they fill about this long."""
 MOST_CALLS = 7
-"""Timed calls of one workload within a pair, at most; the median of them is the pair's sample."""
+"""Timed calls of one workload within a pair, at most; the median of their ratios is the pair's."""
+PROOF_ON_HOST = 2
+"""Times as many from confirm on where a processor core is timed: neighbours that nobody sees slow single calls."""
+SCREENED_ON_DEVICE = 5
+"""Timed calls within a pair of a screen, at most, where a GPU's own timer counts: its times scatter little."""
 LEAST_CALLS_OF_PROOF = 3
 """Timed calls within a pair from confirm on, at least: a median of fewer does not shed an outlier."""
 COMPARED = 4
@@ -47,12 +53,13 @@ Errors = dict[str, TensorError]
 class KernelJudge:
     """One measurement of a kernel task."""
 
-    def __init__(self, request: Request, folder: Path, make_bench: BenchFactory) -> None:
+    def __init__(self, request: Request, folder: Path, make_bench: BenchFactory, kills: Kills | None = None) -> None:
         assert isinstance(request.task, KernelTask)
         self.request = request
         self.task = request.task
         self.folder = folder
         self.make_bench = make_bench
+        self.kills = kills or Kills()
         self.rng = random.SystemRandom()  # the seed of hidden inputs exists nowhere but here
         self.effort = request.step.effort
         self.candidate = Side(request.candidate, folder / "candidate")
@@ -68,6 +75,8 @@ class KernelJudge:
         ]
         self.spots = [self.rng.randrange(max(1, self.effort.pairs)) for _ in self.task.workloads]
         self.hidden = self._hidden() if self.thorough else ()
+        self.disturbance = Disturbance()
+        self.deadline = Deadline(request.limit_s, self._all_sides())
         self.phases: dict[str, float] = {}
         self.bench: Bench | None = None
 
@@ -91,6 +100,8 @@ class KernelJudge:
                 self._verify()
             with self._phase("hidden"):
                 self._verify_hidden()
+            with self._phase("sanitize"):
+                self._sanitize()
             with self._phase("time"):
                 self._time()
             self._end_bounds()
@@ -139,13 +150,22 @@ class KernelJudge:
 
     @contextmanager
     def _blame(self, side: Side, workload: Workload | None = None) -> Iterator[None]:
+        """A start or a call of ``side``: what goes wrong is its doing, and so is the time that it takes."""
+        late = self.deadline.check()
+        began = time.monotonic()
         try:
+            if late is not None:
+                side, workload = late, None
+                raise self.deadline.failure(late)
             yield
-        except CandidateFailed as failure:
-            failed = SideFailed(side, failure, workload)
+        except (CandidateFailed, WorkerKilled) as error:
+            failed = SideFailed(side, self.kills.blame(side.candidate.id, error), workload)
             if side not in self._sides():
                 raise WarpsmithError(f"the baseline, which sets limits, failed: {failed.named}.") from None
             raise failed from None
+        finally:
+            side.turns += 1
+            side.spent_s += time.monotonic() - began
 
     def _build(self) -> None:
         for side in self._all_sides():
@@ -154,7 +174,7 @@ class KernelJudge:
                 continue
             try:
                 told = (self.request.target, self.request.configuration, Path(self.request.cache) / "build")
-                side.built = build(side.candidate, side.folder, *told)
+                side.built = build(side.candidate, side.folder, *told, self.task)
             except BuildFailed as error:
                 tail = error.log[-1500:]
                 with self._blame(side):
@@ -195,7 +215,11 @@ class KernelJudge:
                             durations.append(self._repeat(side, index, inputs))
                 self._compare(index, family, found)
             least = LEAST_CALLS_OF_PROOF if self.effort.fresh else 1
-            self.seen[index].repeats = max(least, min(MOST_CALLS, round(SAMPLE_S / max(min(durations), 1e-9))))
+            more = PROOF_ON_HOST if self.effort.fresh and self.task.contract == "host" else 1
+            wanted = round(more * SAMPLE_S / max(min(durations), 1e-9))
+            few = self.task.contract == "device" and not self.effort.fresh
+            most = SCREENED_ON_DEVICE if few else more * MOST_CALLS
+            self.seen[index].repeats = max(least, min(most, wanted))
 
     def _called(self, side: Side, number: int, compared: bool) -> bool:
         """Whether the rival or the baseline meets a family: the rival the first, the baseline those compared."""
@@ -237,6 +261,22 @@ class KernelJudge:
                         self._missed(runner.outputs(index), expected)
         finally:
             runner.close()
+
+    def _sanitize(self) -> None:
+        """The candidate under the tools that a check was asked for, on small hidden workloads."""
+        if self.effort is not Effort.check or not self.request.sanitizers:
+            return
+        assert self.bench is not None
+        workloads = small(self.task, self.hidden)
+
+        def meet(runner: Runner, index: int) -> None:
+            inputs = self.inputs.draw(workloads[index])
+            runner.call(index, inputs, timed=False)
+            self._missed(runner.outputs(index), self.oracle.expect(workloads[index], inputs))
+
+        self.candidate.sanitizers = gate(self.request, self.candidate, self.bench, workloads, meet)
+        if (failed := failure(self.candidate.sanitizers)) is not None:
+            raise SideFailed(self.candidate, failed, None)
 
     def _repeat(self, side: Side, index: int, inputs: dict[str, Array]) -> float:
         """Call again on the same inputs: the outputs must be the same to the bit."""
@@ -303,31 +343,34 @@ class KernelJudge:
             self._restart(side)
             for index, workload in enumerate(self.task.workloads):
                 with self._blame(side, workload):
-                    side.live.call(index, self.inputs.draw(workload), timed=False)
+                    side.live.call(index, self.inputs.draw_timed(workload), timed=False)
 
     def _pair(self, index: int, workload: Workload, order: tuple[Side, ...], *, spot: bool) -> None:
         """One pair on one workload. With ``spot``, a baseline that is neither side meets the inputs of one timed call,
         chosen in secret: precision that is kept for untimed calls does not pay.
         """
         seen = self.seen[index]
-        taken: dict[int, list[float]] = {id(side): [] for side in order}
+        rounds = Rounds(seen.repeats)
         chosen = self.rng.randrange(seen.repeats)
-        for repeat in range(seen.repeats):
-            inputs = self.inputs.draw(workload)
+        while rounds.more:
+            repeat = len(rounds.taken)
+            taken: dict[int, float] = {}
+            inputs = self.inputs.draw_timed(workload)
             expected = self.oracle.expect(workload, inputs)
             found: dict[int, Errors] = {}
             for side in order:
                 with self._blame(side, workload):
-                    seconds, found[id(side)] = self._checked_call(side, index, inputs, expected, timed=True)
-                    taken[id(side)].append(seconds)
+                    taken[id(side)], found[id(side)] = self._checked_call(side, index, inputs, expected, timed=True)
             if spot and repeat == chosen and self.effort.fresh and self.baseline and self.baseline not in order:
                 with self._blame(self.baseline, workload):
                     _, found[id(self.baseline)] = self._checked_call(
                         self.baseline, index, inputs, expected, timed=False
                     )
             self._compare(index, "timed", found)
-        seen.candidate.append(statistics.median(taken[id(self.candidate)]))
-        seen.rival.append(statistics.median(taken[id(self.rival)]))
+            disturbed = self.disturbance.see(*(side.live.disturbed() for side in self._sides()))
+            rounds.add((taken[id(self.candidate)], taken[id(self.rival)]), disturbed=disturbed)
+        self.disturbance.add(rounds)
+        seen.add(rounds)
         if self.effort.fresh:
             assert self.bench is not None
             seconds, traffic, how = self.bench.copy(index)
@@ -345,4 +388,4 @@ class KernelJudge:
             conditions = (*conditions, f"verified beyond the workloads: {names}")
         if self.request.baseline is None:
             conditions = (*conditions, "the rule of twice the baseline's error was not applied")
-        return evaluation(self.request, self.candidate, self.seen, failed, conditions)
+        return evaluation(self.request, self.candidate, self.seen, failed, conditions, self.disturbance)

@@ -1,49 +1,54 @@
 """The launcher of the device contract: loads one cubin and carries out launch plans. Trusted: no host code of others.
 
-Started as a program of its own, never imported by the judge. Imports the standard library and ``cuda.bindings.driver``
-only: starting costs little more than a CUDA context. It maps the judge's buffers of one candidate, and nothing else of
-the judge's: no oracle, no other candidate's buffers.
+Started as a program of its own, never imported by the judge. Imports the standard library, stamps.py (the clock) and
+``cuda.bindings.driver`` only: starting costs little more than a CUDA context. It maps the judge's buffers of one
+candidate, and nothing else of the judge's: no oracle, no other candidate's buffers.
 
     launcher.py COMMANDS ANSWERS    two pipes; a line of configuration, then JSON lines, each with one answer
 
     (started)                                                        ->  {"ready": true}
-    {"do": "load", "binary": descriptor or -1, "kernels", "flush_bytes"}  ->  {"loaded": facts by kernel}
+    {"do": "load", "binary": descriptor or -1, "kernels", "flush_bytes", "overhead_ns"}  ->  {"loaded": facts by kernel}
+        each kernel has a name, its symbol, and offset and bytes of its cubin in the binary
     {"do": "prepare", "workload", "buffers", "scratch", "launches"}  ->  {"prepared": workload}
-    {"do": "call", "workload", "timed"}                              ->  {"seconds": s}
-    {"do": "copy", "bytes"}                                          ->  {"seconds": s}
+        for tools that look for mistakes also "exact": bytes of each buffer, and whether it is an output (exact.py)
+    {"do": "call", "workload", "timed"}                              ->  {"measured": {"seconds", "disturbed": why}}
+    {"do": "copy", "bytes"}                                          ->  the same
+    {"do": "overhead"}                                               ->  {"overhead_ns": of the clock itself}
 
-``{"refused": why}`` is the candidate's doing; ``{"error": name, "stage": stage}`` is the device's, and ends it.
+``{"refused": why}`` and ``{"cheated": why}`` are the candidate's doing, ``{"doubtful": why}`` is nobody's for certain;
+``{"error": name, "stage": stage}`` is the device's, and ends it.
 """
 
 import ctypes
+import gc
 import json
 import os
 import signal
+import statistics
 import sys
 from typing import Any, TextIO
+
+sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+from warpsmith.judge.exact import Copies
+from warpsmith.judge.stamps import Clock, CudaError, Doubtful, Forged, ask  # isolated mode leaves the path out
 
 POISON = 0xFF
 BLOCK = 2 << 20
 """Allocations are whole blocks of the driver's granularity, so none shares a block with another."""
 MOST_PLAIN_SHARED = 48 << 10
+MOST_PORTABLE_CLUSTER = 8
+PARAMETER_ALIGNMENT = 64
+"""Of a tensor map, the parameter that asks for most."""
+SWEEPERS = 1056
+"""Blocks of the kernel that empties L2."""
+OVERHEAD_CALLS = 31
 LAUNCHES_PER_FLUSH = 4
 """Launches that can be enqueued while one flush runs (about 40 us against 5 us each)."""
 
 
-class CudaError(Exception):
-    """The driver's name of an error."""
-
-
 class Refused(Exception):
     """What the candidate's plan asks cannot be done."""
-
-
-def ask(function: Any, *arguments: Any) -> Any:
-    """Call a driver function; its value. Raises CudaError."""
-    status, *values = function(*arguments)
-    if int(status) != 0:
-        raise CudaError(status.name)
-    return values[0] if len(values) == 1 else values
 
 
 class Gate:
@@ -71,10 +76,17 @@ class Gate:
 class Prepared:
     """One workload, ready to launch."""
 
-    def __init__(self, scratch: list[tuple[int, int]], launches: list[tuple[Any, ...]], kept: list[Any]) -> None:
+    def __init__(
+        self,
+        scratch: list[tuple[int, int]],
+        launches: list[tuple[Any, ...]],
+        kept: list[Any],
+        copies: Copies | None = None,
+    ) -> None:
         self.scratch = scratch  # address and bytes
         self.launches = launches
         self.kept = kept
+        self.copies = copies
         self.called = False
 
 
@@ -88,14 +100,15 @@ class Launcher:
         self.context = ask(cu.cuDevicePrimaryCtxRetain, device)
         ask(cu.cuCtxSetCurrent, self.context)
         self.stream = ask(cu.cuStreamCreate, int(cu.CUstream_flags.CU_STREAM_NON_BLOCKING))
-        self.began, self.ended = (ask(cu.cuEventCreate, 0) for _ in range(2))
+        self.own = ask(cu.cuModuleLoadData, bytes.fromhex(config["stamps"]))
+        self.clock = Clock(cu, self.stream, ask(cu.cuModuleGetFunction, self.own, b"stamp"))
+        self.sweep = ask(cu.cuModuleGetFunction, self.own, b"sweep")
         self.flush_bytes = self.flush = 0
         self.gate = Gate(cu, self.stream)
         self.functions: dict[str, Any] = {}
         self.scratch: dict[str, tuple[int, int]] = {}
         self.prepared: dict[int, Prepared] = {}
         self.copies: list[int] = []
-        self.calls = 0
 
     def _device(self, uuid: str) -> Any:
         """The device of that UUID. Raises CudaError where it is not there."""
@@ -109,13 +122,19 @@ class Launcher:
         """Load a cubin, if one is named; facts of each kernel, under the names of the judge's build report."""
         cu = self.cu
         self.flush_bytes = message["flush_bytes"]
-        self.flush = int(ask(cu.cuMemAlloc, self.flush_bytes)) if self.flush_bytes else 0
-        if (binary := message["binary"]) >= 0:
-            self.module = ask(cu.cuModuleLoadData, os.pread(binary, os.fstat(binary).st_size, 0))
+        if self.flush_bytes:
+            self.flush = int(ask(cu.cuMemAlloc, self.flush_bytes))
+            ask(cu.cuMemsetD8Async, self.flush, 0, self.flush_bytes, self.stream)
+        self.clock.overhead_ns = message["overhead_ns"]
+        self._clocked(lambda: None, 1, True, False)  # first launches, which must not meet a closed gate
+        modules = {}
         facts = {}
         attribute = cu.CUfunction_attribute
-        for name in message["kernels"]:
-            function = ask(cu.cuModuleGetFunction, self.module, name.encode())
+        for kernel in message["kernels"]:
+            name, place = kernel["name"], (kernel["offset"], kernel["bytes"])
+            if place not in modules:
+                modules[place] = ask(cu.cuModuleLoadData, os.pread(message["binary"], place[1], place[0]))
+            function = ask(cu.cuModuleGetFunction, modules[place], kernel["symbol"].encode())
             self.functions[name] = function
             facts[name] = {
                 "registers": ask(cu.cuFuncGetAttribute, attribute.CU_FUNC_ATTRIBUTE_NUM_REGS, function),
@@ -133,13 +152,14 @@ class Launcher:
             shared.reserved = bytes.fromhex(handle)
             lazy = int(cu.CUipcMem_flags.CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS)
             addresses[name] = int(ask(cu.cuIpcOpenMemHandle, shared, lazy)) + offset
+        copies = Copies(cu, message["exact"], addresses) if "exact" in message else None
         scratch = []
         for name, size in message["scratch"].items():
-            addresses[name] = self._reserve(name, size)
+            addresses[name] = self._reserve(name, size) if copies is None else int(ask(cu.cuMemAlloc, max(1, size)))
             scratch.append((addresses[name], size))
         kept: list[Any] = []
         launches = [self._launch(said, addresses, kept) for said in message["launches"]]
-        self.prepared[message["workload"]] = Prepared(scratch, launches, kept)
+        self.prepared[message["workload"]] = Prepared(scratch, launches, kept, copies)
         return {"prepared": message["workload"]}
 
     def _reserve(self, name: str, size: int) -> int:
@@ -154,15 +174,15 @@ class Launcher:
         return address
 
     def _launch(self, said: dict[str, Any], addresses: dict[str, int], kept: list[Any]) -> tuple[Any, ...]:
-        """The arguments of cuLaunchKernel; ``kept`` holds the memory that they point to."""
+        """A driver function and its arguments; ``kept`` holds the memory that they point to."""
         function = self.functions[said["kernel"]]
-        values = [
-            addresses[a["buffer"]].to_bytes(8, "little") if "buffer" in a else bytes.fromhex(a["bytes"])
-            for a in said["arguments"]
-        ]
+        values = [self._value(argument, addresses) for argument in said["arguments"]]
         self._check_parameters(said["kernel"], function, [len(value) for value in values])
-        memory = [ctypes.create_string_buffer(value, len(value)) for value in values]
-        pointers = (ctypes.c_void_p * max(1, len(memory)))(*(ctypes.addressof(m) for m in memory))
+        memory = [ctypes.create_string_buffer(len(value) + PARAMETER_ALIGNMENT) for value in values]
+        places = [-(-ctypes.addressof(m) // PARAMETER_ALIGNMENT) * PARAMETER_ALIGNMENT for m in memory]
+        for place, value in zip(places, values, strict=True):
+            ctypes.memmove(place, value, len(value))
+        pointers = (ctypes.c_void_p * max(1, len(places)))(*places)
         kept += [memory, pointers]
         attribute = self.cu.CUfunction_attribute
         if said["shared_bytes"] > MOST_PLAIN_SHARED:
@@ -173,8 +193,71 @@ class Launcher:
                 raise Refused(
                     f"{said['kernel']}: {said['shared_bytes']} bytes of dynamic shared memory: {error}"
                 ) from None
+        if said["cluster"]:
+            config = self._in_clusters(said, function)
+            kept.append(config)
+            return (self.cu.cuLaunchKernelEx, config, function, ctypes.addressof(pointers), 0)
         geometry = (*said["grid"], *said["block"], said["shared_bytes"])
-        return (function, *geometry, self.stream, ctypes.addressof(pointers), 0)
+        return (self.cu.cuLaunchKernel, function, *geometry, self.stream, ctypes.addressof(pointers), 0)
+
+    def _value(self, argument: dict[str, Any], addresses: dict[str, int]) -> bytes:
+        """The bytes of one kernel parameter."""
+        if "buffer" in argument:
+            return addresses[argument["buffer"]].to_bytes(8, "little")
+        return (
+            bytes.fromhex(argument["bytes"]) if "bytes" in argument else self._encode(argument["tensor_map"], addresses)
+        )
+
+    def _encode(self, said: dict[str, Any], addresses: dict[str, int]) -> bytes:
+        """A tensor map, over the buffer that it is of."""
+        cu = self.cu
+        fill = {"zero": "NONE", "nan": "NAN_REQUEST_ZERO_FMA"}[said["oob_fill"]]
+        promotion = {"none": "NONE"}.get(said["l2_promotion"], f"L2_{said['l2_promotion']}")
+        try:
+            made = ask(
+                cu.cuTensorMapEncodeTiled,
+                getattr(cu.CUtensorMapDataType, f"CU_TENSOR_MAP_DATA_TYPE_{said['dtype']}"),
+                len(said["dims"]),
+                addresses[said["of"]],
+                [cu.cuuint64_t(extent) for extent in said["dims"]],
+                [cu.cuuint64_t(stride) for stride in said["strides"]],
+                [cu.cuuint32_t(extent) for extent in said["box"]],
+                [cu.cuuint32_t(stride) for stride in said["element_strides"]],
+                getattr(cu.CUtensorMapInterleave, f"CU_TENSOR_MAP_INTERLEAVE_{said['interleave'].upper()}"),
+                getattr(cu.CUtensorMapSwizzle, f"CU_TENSOR_MAP_SWIZZLE_{said['swizzle'].upper()}"),
+                getattr(cu.CUtensorMapL2promotion, f"CU_TENSOR_MAP_L2_PROMOTION_{promotion}"),
+                getattr(cu.CUtensorMapFloatOOBfill, f"CU_TENSOR_MAP_FLOAT_OOB_FILL_{fill}"),
+            )
+        except CudaError as error:
+            numbers = {name: said[name] for name in ("dtype", "dims", "strides", "box", "element_strides")}
+            raise Refused(f"the tensor map of {said['of']!r} with {numbers}: {error}") from None
+        return b"".join(int(word).to_bytes(8, "little") for word in made.opaque)
+
+    def _in_clusters(self, said: dict[str, Any], function: Any) -> Any:
+        """The configuration of a launch in clusters. Raises Refused where the device holds none of that size."""
+        cu, cluster = self.cu, said["cluster"]
+        shape = cu.CUlaunchAttribute()
+        shape.id = cu.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
+        shape.value.clusterDim.x, shape.value.clusterDim.y, shape.value.clusterDim.z = cluster
+        config = cu.CUlaunchConfig()
+        config.gridDimX, config.gridDimY, config.gridDimZ = said["grid"]
+        config.blockDimX, config.blockDimY, config.blockDimZ = said["block"]
+        config.sharedMemBytes = said["shared_bytes"]
+        config.hStream = self.stream
+        config.attrs, config.numAttrs = [shape], 1
+        try:
+            if cluster[0] * cluster[1] * cluster[2] > MOST_PORTABLE_CLUSTER:
+                allowed = cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED
+                ask(cu.cuFuncSetAttribute, function, allowed, 1)
+            fits = int(ask(cu.cuOccupancyMaxActiveClusters, function, config))
+        except CudaError as error:
+            raise Refused(f"{said['kernel']}: clusters of {cluster} blocks: {error}") from None
+        if not fits:
+            raise Refused(
+                f"{said['kernel']}: the device holds no cluster of {cluster} blocks of {said['block']} threads with"
+                f" {said['shared_bytes']} bytes of dynamic shared memory"
+            )
+        return config
 
     def _check_parameters(self, kernel: str, function: Any, passed: list[int]) -> None:
         """Raise Refused unless the kernel takes what the plan passes: the driver would read beyond our memory."""
@@ -192,23 +275,28 @@ class Launcher:
     def call(self, message: dict[str, Any]) -> dict[str, Any]:
         """One call between two events."""
         cu, plan = self.cu, self.prepared[message["workload"]]
-        for address, size in plan.scratch:
+        if plan.copies is not None:
+            plan.copies.fill()
+        for address, size in plan.scratch if plan.copies is None else ():
             if size:
                 ask(cu.cuMemsetD8Async, address, POISON, size, self.stream)
 
         def work() -> None:
             for launch in plan.launches:
-                ask(cu.cuLaunchKernel, *launch)
+                ask(*launch)
 
         # A first launch may have to grow local memory, which waits for the device: it must not meet a closed gate.
         gated = message["timed"] and plan.called
-        seconds = self._clocked(work, 1 + len(plan.launches) // LAUNCHES_PER_FLUSH, message["timed"], gated)
+        measured = self._clocked(work, 1 + len(plan.launches) // LAUNCHES_PER_FLUSH, message["timed"], gated)
         plan.called = True
-        return {"seconds": seconds}
+        if plan.copies is not None:
+            plan.copies.give_back()
+        return {"measured": measured}
 
     def copy(self, message: dict[str, Any]) -> dict[str, Any]:
         """A device-to-device copy under the same flush and clock."""
-        if not self.copies:
+        ready = bool(self.copies)
+        if not ready:
             self.copies = [int(ask(self.cu.cuMemAlloc, message["most"])) for _ in range(2)]
             for address in self.copies:
                 ask(self.cu.cuMemsetD8Async, address, POISON, message["most"], self.stream)
@@ -217,24 +305,36 @@ class Launcher:
         def work() -> None:
             ask(self.cu.cuMemcpyDtoDAsync, target, source, message["bytes"], self.stream)
 
-        return {"seconds": self._clocked(work, 1, True, self.calls > 0)}
+        return {"measured": self._clocked(work, 1, True, ready)}
 
-    def _clocked(self, work: Any, flushes: int, flush: bool, gated: bool) -> float:
-        """Seconds on the device from before ``work`` to after it, everything enqueued before the first begins."""
-        cu = self.cu
-        self.calls += 1
+    def overhead(self, message: dict[str, Any]) -> dict[str, Any]:
+        """How far two stamps with nothing between them are apart."""
+        taken = [self._clocked(lambda: None, 1, True, True)["seconds"] for _ in range(OVERHEAD_CALLS)]
+        return {"overhead_ns": round(statistics.median(taken) * 1e9)}
+
+    def _clocked(self, work: Any, flushes: int, flush: bool, gated: bool) -> dict[str, Any]:
+        """Seconds on the device from before ``work`` to after it, everything enqueued before the first begins; watched
+        where ``gated``.
+        """
         if gated:
             self.gate.close()
         try:
             for _ in range(flushes if flush and self.flush_bytes else 0):
-                ask(cu.cuMemsetD8Async, self.flush, self.calls & 0x7F, self.flush_bytes, self.stream)
-            ask(cu.cuEventRecord, self.began, self.stream)
+                self._evict()
+            self.clock.begin()
             work()
-            ask(cu.cuEventRecord, self.ended, self.stream)
+            self.clock.end()
         finally:
+            self.clock.opening()
             self.gate.open()
-        ask(cu.cuStreamSynchronize, self.stream)
-        return max(float(ask(cu.cuEventElapsedTime, self.began, self.ended)) / 1e3, 1e-9)
+        seconds, disturbed = self.clock.watched() if gated else (self.clock.unwatched(), "")
+        return {"seconds": seconds, "disturbed": disturbed}
+
+    def _evict(self) -> None:
+        """Enqueue reads of twice the L2 cache: a memset would leave it full of what others must wait to be written."""
+        values = (self.flush, self.flush_bytes // 16, self.flush)
+        kinds = (ctypes.c_void_p, ctypes.c_uint64, ctypes.c_void_p)
+        ask(self.cu.cuLaunchKernel, self.sweep, SWEEPERS, 1, 1, 512, 1, 1, 0, self.stream, (values, kinds), 0)
 
 
 def serve(config: dict[str, Any], commands: TextIO, answer: Any) -> None:
@@ -245,7 +345,10 @@ def serve(config: dict[str, Any], commands: TextIO, answer: Any) -> None:
 
         launcher = Launcher(driver, config)
         answer({"ready": True})
-        verbs = {"load": launcher.load, "prepare": launcher.prepare, "call": launcher.call, "copy": launcher.copy}
+        verbs = {
+            "load": launcher.load, "prepare": launcher.prepare, "call": launcher.call, "copy": launcher.copy,
+            "overhead": launcher.overhead,
+        }  # fmt: skip
         for line in commands:
             message = json.loads(line)
             stage = message["do"]
@@ -253,10 +356,15 @@ def serve(config: dict[str, Any], commands: TextIO, answer: Any) -> None:
                 answer(verbs[stage](message))
             except Refused as refused:
                 answer({"refused": str(refused)})
+            except Forged as forged:
+                answer({"cheated": str(forged)})
+            except Doubtful as doubtful:
+                answer({"doubtful": str(doubtful)})
     except CudaError as error:
         answer({"error": str(error), "stage": stage})
         sys.stdout.flush()
         os._exit(1)  # tearing down a broken context can hang
+    driver.cuProfilerStop()  # a tracer writes what it has seen so far
     os._exit(0)
 
 
@@ -267,6 +375,7 @@ def main() -> None:
     for number in (signal.SIGXFSZ, signal.SIGPIPE):  # which Python ignores
         signal.signal(number, signal.SIG_DFL)
     sys.path.extend(p for p in config["paths"] if p not in sys.path)
+    gc.disable()  # a collection would interrupt the watch over the clock
 
     def answer(said: dict[str, Any]) -> None:
         os.write(answers, (json.dumps(said) + "\n").encode())

@@ -161,7 +161,8 @@ def capabilities() -> list[Capability]:
         _tool("nvcc", "Install the CUDA toolkit."),
         _tool("ncu", "Install Nsight Compute."),
         _tool("nsys", "Install Nsight Systems."),
-        _tool("compute-sanitizer", "Install the CUDA toolkit."),
+        _tool("compute-sanitizer", "Install the CUDA toolkit, and put its programs on PATH."),
+        _libasan(),
         _tool("valgrind", "Install valgrind for callgrind profiles."),
     ]
     return found + _sandbox()
@@ -189,6 +190,15 @@ def _device(hardware: str) -> Capability:
     except Missing as error:
         return Capability(f"device {hardware}", False, error.message, error.remedy)
     return Capability(f"device {hardware}", True, f"{target.device}, {target.architecture}, {target.driver}")
+
+
+def _libasan() -> Capability:
+    from warpsmith.judge.sanitize_host import available
+
+    try:
+        return Capability("libasan", True, available())
+    except Missing as error:
+        return Capability("libasan", False, error.message, error.remedy)
 
 
 def _tool(name: str, remedy: str) -> Capability:

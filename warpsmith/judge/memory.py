@@ -11,6 +11,7 @@ from typing import Any
 from warpsmith.errors import WarpsmithError
 from warpsmith.judge.failures import CandidateFailed
 from warpsmith.judge.numeric import Array, TorchNumeric
+from warpsmith.judge.poison import poison, signed
 from warpsmith.model.evaluation import Status
 from warpsmith.model.task import Argument, KernelTask, Role, Workload
 
@@ -20,8 +21,8 @@ BLOCK = 2 << 20
 """Granularity of device allocations. CUDA IPC shares whole blocks, so every buffer is whole blocks: a launcher never
 sees a neighbour of what it was given."""
 GUARD = 0x5A
-POISON = 0xFF
-"""Byte that fills outputs before a call: NaN in every float format."""
+MOST_UNUSED = 4
+"""Unused buffers may keep one part in so many of the device's memory."""
 
 
 class ContextLost(RuntimeError):
@@ -37,15 +38,21 @@ def numeric() -> TorchNumeric:
 
 
 class Memory:
-    """Device memory of the judge by address, in the primary context that torch uses."""
+    """Device memory of the judge by address, in the primary context that torch uses. With ``keep``, buffers that are
+    given back wait to be used again, until :meth:`trim`.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep: bool = False) -> None:
         from cuda.bindings import driver
 
         self.cu = driver
         self.numeric = numeric()
         self.device = self.ask(driver.cuDeviceGet, self.numeric.torch.cuda.current_device())
         self.ask(driver.cuCtxSetCurrent, self.ask(driver.cuDevicePrimaryCtxRetain, self.device))
+        self.most_unused = self.ask(driver.cuDeviceTotalMem, self.device) // MOST_UNUSED if keep else 0
+        self.sizes: dict[int, int] = {}
+        self.unused: dict[int, list[int]] = {}
+        """Addresses by size."""
         self.uuid = bytes(self.ask(driver.cuDeviceGetUuid, self.device).bytes).hex()
 
     def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -56,19 +63,39 @@ class Memory:
         return values[0] if values else None
 
     def allocate(self, size: int) -> int:
-        """The address of ``size`` bytes. torch's unused blocks are given up before it fails with WarpsmithError."""
+        """The address of ``size`` bytes, of whatever content. What is kept unused, here and by torch, is given up first
+        where there is no more; then it fails with WarpsmithError.
+        """
+        if self.unused.get(size):
+            return self._noted(self.unused[size].pop(), size)
         status, address = self.cu.cuMemAlloc(size)
         if status == self.cu.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
+            self.trim()
             self.numeric.torch.cuda.empty_cache()
             address = self.ask(self.cu.cuMemAlloc, size)
         elif int(status) != 0:
             raise WarpsmithError(f"cuMemAlloc of {size} bytes gave {status.name}.")
-        return int(address)
+        return self._noted(int(address), size)
 
     def free(self, address: int) -> None:
-        """Give memory back; in a broken context it is gone already."""
-        with contextlib.suppress(WarpsmithError):
-            self.ask(self.cu.cuMemFree, address)
+        """Give memory back that no other process maps any more. Where it is kept, the next measurement has it: the
+        driver takes 2 ms to allocate or free one buffer.
+        """
+        size = self.sizes.pop(address)
+        self.unused.setdefault(size, []).append(address)
+        if sum(s * len(kept) for s, kept in self.unused.items()) > self.most_unused:
+            self.trim()
+
+    def trim(self) -> None:
+        """Give unused memory back to the driver; in a broken context it is gone already."""
+        for address in (a for kept in self.unused.values() for a in kept):
+            with contextlib.suppress(WarpsmithError):
+                self.ask(self.cu.cuMemFree, address)
+        self.unused.clear()
+
+    def _noted(self, address: int, size: int) -> int:
+        self.sizes[address] = size
+        return address
 
     def handle(self, address: int) -> str:
         """What another process opens the allocation by, in hexadecimal."""
@@ -113,6 +140,14 @@ class Buffer:
         self.bytes = whole[self.offset : self.offset + data]
         self.values = self.bytes.view(memory.numeric.dtype(argument.element)).reshape(shape)
         self.bands = (whole[: self.offset], whole[self.offset + data :])
+        torch = memory.numeric.torch
+        width = argument.element.itemsize
+        self.words = self.values.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[width])
+
+    def poison(self) -> None:
+        """Fill it with a secret that is drawn anew; enqueued only."""
+        element = self.argument.element
+        self.words.fill_(signed(poison(element), element.itemsize))
 
 
 class Arena:
@@ -135,7 +170,7 @@ class Arena:
             if buffer.argument.role is Role.input:
                 buffer.values.copy_(inputs[name])
             else:
-                buffer.bytes.fill_(POISON)
+                buffer.poison()
 
     def check(self, inputs: dict[str, Array]) -> None:
         """Raise CandidateFailed where a guard band or an input was written. One wait for the device in all."""

@@ -5,14 +5,18 @@ Owns the only places that know how to draw, cast and view memory per library. Im
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 
 from warpsmith.errors import BadInput, Missing
+from warpsmith.judge.misses import Misses
 from warpsmith.model.task import Dtype
 
 Array = Any
+MissesOf = Callable[[Array, Array, Dtype, float, float], Misses | None]
+"""Of output, oracle, dtype, element-wise factor and the least size of a row as a share of the mean."""
 
 
 class Numeric(Protocol):
@@ -22,9 +26,15 @@ class Numeric(Protocol):
     name: str
     block: int
     """Elements to verify at a time."""
+    misses: MissesOf | None
+    """What compares a storage array [rows, columns] with its float64 oracle faster than array functions do; it gives
+    None where it cannot."""
 
     def normal(self, count: int, seed: int) -> Array:
         """``count`` standard normal float32 values."""
+
+    def integers(self, below: int, shape: tuple[int, ...], seed: int) -> Array:
+        """Random int64 values from 0 to ``below`` - 1."""
 
     def cast(self, values: Array, dtype: Dtype) -> Array:
         """float32 values to storage, with the rounding of the hardware."""
@@ -44,6 +54,7 @@ class NumpyNumeric:
 
     name = "numpy float64 on the CPU"
     block = 1 << 17
+    misses: MissesOf | None = None
     dtypes: dict[str, Any] = {
         "f64": np.float64, "f32": np.float32, "f16": np.float16,
         "i64": np.int64, "i32": np.int32, "i8": np.int8, "u8": np.uint8,
@@ -63,6 +74,9 @@ class NumpyNumeric:
     def normal(self, count: int, seed: int) -> Array:
         return np.random.Generator(np.random.SFC64(seed)).standard_normal(count, np.float32)
 
+    def integers(self, below: int, shape: tuple[int, ...], seed: int) -> Array:
+        return np.random.Generator(np.random.SFC64(seed)).integers(below, size=shape)
+
     def cast(self, values: Array, dtype: Dtype) -> Array:
         return values.astype(self.dtype(dtype))
 
@@ -81,6 +95,7 @@ class TorchNumeric:
 
     name = "torch float64 on the GPU"
     block = 1 << 27
+    misses: MissesOf | None = None
 
     def __init__(self, device: str = "cuda") -> None:
         try:
@@ -106,6 +121,10 @@ class TorchNumeric:
     def normal(self, count: int, seed: int) -> Array:
         generator = self.torch.Generator(self.device).manual_seed(seed)
         return self.torch.randn(count, generator=generator, device=self.device, dtype=self.torch.float32)
+
+    def integers(self, below: int, shape: tuple[int, ...], seed: int) -> Array:
+        generator = self.torch.Generator(self.device).manual_seed(seed)
+        return self.torch.randint(below, shape, generator=generator, device=self.device)
 
     def cast(self, values: Array, dtype: Dtype) -> Array:
         return values.to(self.dtype(dtype))

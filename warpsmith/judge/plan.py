@@ -6,15 +6,18 @@ The judge evaluates every expression itself, so the launcher is told numbers onl
 from __future__ import annotations
 
 import math
+import re
 import struct
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from warpsmith.errors import ExpressionError, WarpsmithError
 from warpsmith.judge.failures import CandidateFailed
-from warpsmith.model.candidate import Candidate
-from warpsmith.model.evaluation import Status
-from warpsmith.model.expression import Number, evaluate_int
+from warpsmith.judge.tensormap import MAP_BYTES, ConcreteMap, Impossible, make_map
+from warpsmith.model.candidate import Candidate, Launch, TensorMap
+from warpsmith.model.evaluation import Build, KernelBuild, Status
+from warpsmith.model.expression import Number, evaluate, evaluate_int
 from warpsmith.model.target import Target
 from warpsmith.model.task import DEVICE_FACTS, Argument, Dtype, KernelTask, Role, Workload, geometry
 
@@ -22,6 +25,13 @@ MOST_BLOCKS = (2**31 - 1, 65535, 65535)
 MOST_THREADS = (1024, 1024, 64)
 MOST_THREADS_PER_BLOCK = 1024
 """Limits of every compute capability since 3.0 (CUDA C++ Programming Guide, Technical Specifications)."""
+MOST_BLOCKS_PER_CLUSTER = 16
+"""Beyond 8 a device may refuse: the launcher asks for it, and says so."""
+CLUSTERS_SINCE = 90
+MOST_PARAMETER_BYTES = 32764
+SCRATCH_ALIGNMENT = 256
+"""Bytes; what the driver aligns every allocation to, at least."""
+MOST_SCRATCH = 1 << 50
 PLAIN_SHARED_BYTES = 48 << 10
 """What a block may use without the opt-in, where the target does not say its limit."""
 _FORMATS = {"f64": "<d", "f32": "<f", "f16": "<e", "i64": "<q", "i32": "<i", "i8": "<b", "u8": "<B"}
@@ -29,24 +39,31 @@ _FORMATS = {"f64": "<d", "f32": "<f", "f16": "<e", "i64": "<q", "i32": "<i", "i8
 
 @dataclass(frozen=True)
 class ConcreteLaunch:
-    """One launch in numbers. An argument is the name of a buffer, or the little-endian bytes of a scalar."""
+    """One launch in numbers. An argument is a buffer's name, the little-endian bytes of a scalar, or a tensor map."""
 
     kernel: str
     grid: tuple[int, int, int]
     block: tuple[int, int, int]
     shared_bytes: int
-    arguments: tuple[str | bytes, ...]
+    arguments: tuple[str | bytes | ConcreteMap, ...]
+    cluster: tuple[int, int, int] | None = None
 
     def said(self) -> dict[str, Any]:
         """As JSON for the launcher."""
-        arguments = [{"buffer": a} if isinstance(a, str) else {"bytes": a.hex()} for a in self.arguments]
         return {
             "kernel": self.kernel,
             "grid": self.grid,
             "block": self.block,
             "shared_bytes": self.shared_bytes,
-            "arguments": arguments,
+            "cluster": self.cluster,
+            "arguments": [_said(argument) for argument in self.arguments],
         }
+
+
+def _said(argument: str | bytes | ConcreteMap) -> dict[str, Any]:
+    if isinstance(argument, ConcreteMap):
+        return {"tensor_map": asdict(argument)}
+    return {"buffer": argument} if isinstance(argument, str) else {"bytes": argument.hex()}
 
 
 @dataclass(frozen=True)
@@ -57,36 +74,151 @@ class Plan:
     scratch: dict[str, int]
 
 
-def make_plan(task: KernelTask, workload: Workload, candidate: Candidate, target: Target) -> Plan:
+def make_plan(
+    task: KernelTask, workload: Workload, candidate: Candidate, target: Target, kernels: Sequence[KernelBuild] = ()
+) -> Plan:
     """The plan of ``candidate`` on one workload. Raises CandidateFailed for one that no device could carry out.
 
-    Where some tensor of the task is empty, a launch of zero blocks has nothing to do and is left out.
+    ``kernels`` are those of its build: some compilers decide how theirs are launched. Where some tensor of the task is
+    empty, a launch of zero blocks has nothing to do and is left out.
     """
     where = f"launch plan on workload {workload.name!r}"
     if not candidate.launch:
         raise CandidateFailed(Status.crashed, f"{where}: there is no launch")
-    environment = _environment(task, workload, candidate, target)
-    empty = any(0 in a.extent(workload.axes) for a in task.arguments if a.is_tensor)
     try:
-        scratch = {s.name: evaluate_int(s.bytes, environment) for s in candidate.scratch}
-        launches = []
-        for launch in candidate.launch:
-            x, y, z = (evaluate_int(extent, environment) for extent in launch.grid)
-            i, j, k = (evaluate_int(extent, environment) for extent in launch.block)
-            shared = evaluate_int(launch.shared_bytes, environment)
-            arguments = tuple(_argument(name, task, workload, scratch) for name in launch.arguments)
-            if empty and 0 in (x, y, z):
-                continue
-            launches.append(ConcreteLaunch(launch.kernel, (x, y, z), (i, j, k), shared, arguments))
+        planner = _Planner(task, workload, candidate, target, kernels)
+        made = [planner.launch(index, launch) for index, launch in enumerate(candidate.launch)]
+        if not planner.empty and not any(made):
+            raise Impossible("no launch applies: each has a 'when' that is zero here")
     except ExpressionError as error:
         raise CandidateFailed(Status.crashed, f"{where}: {error}") from None
-    for made in launches:
-        if wrong := _impossible(made, target):
-            raise CandidateFailed(Status.crashed, f"{where}: {made.kernel}: {wrong}")
-    for name, size in scratch.items():
-        if size < 0:
-            raise CandidateFailed(Status.crashed, f"{where}: the scratch buffer {name!r} has {size} bytes")
-    return Plan(tuple(launches), scratch)
+    except Impossible as wrong:
+        raise CandidateFailed(Status.crashed, f"{where}: {wrong}") from None
+    return Plan(tuple(launch for launch in made if launch is not None), planner.scratch)
+
+
+class _Planner:
+    """What the launches of one plan share."""
+
+    def __init__(
+        self,
+        task: KernelTask,
+        workload: Workload,
+        candidate: Candidate,
+        target: Target,
+        kernels: Sequence[KernelBuild],
+    ) -> None:
+        self.task, self.workload, self.candidate, self.target = task, workload, candidate, target
+        self.environment = _environment(task, workload, candidate, target)
+        self.empty = any(0 in a.extent(workload.axes) for a in task.arguments if a.is_tensor)
+        self.built = {index: k for k in kernels if k.compiled for index in k.compiled.launches}
+        self.scratch = {s.name: _bounded(s.name, evaluate_int(s.bytes, self.environment)) for s in candidate.scratch}
+
+    def launch(self, index: int, launch: Launch) -> ConcreteLaunch | None:
+        """One launch in numbers, None where there is nothing to launch. Raises ExpressionError, Impossible."""
+        if launch.when is not None and not evaluate(launch.when, self.environment):
+            return None
+        grid = self._three(launch.grid)
+        if self.empty and 0 in grid:
+            return None
+        block = self._three(launch.block) if launch.block else (0, 0, 0)
+        cluster = self._three(launch.cluster) if launch.cluster else None
+        shared = evaluate_int(launch.shared_bytes, self.environment)
+        arguments = tuple(self._argument(name) for name in launch.arguments)
+        for name, divisor in launch.divisible.items():
+            if value := self._number(name) % divisor:
+                told = f"it is compiled for {name} divisible by {divisor}, and {value} is left over"
+                raise Impossible(f"{launch.kernel}: {told}: guard it by 'when'")
+        made = ConcreteLaunch(launch.kernel, grid, block, shared, arguments, cluster)
+        if index in self.built:
+            made = self._as_compiled(made, self.built[index])
+        if wrong := impossible(made, self.target):
+            raise Impossible(f"{launch.kernel}: {wrong}")
+        return made
+
+    def _as_compiled(self, launch: ConcreteLaunch, kernel: KernelBuild) -> ConcreteLaunch:
+        """The launch with what the compiler decided, and the pointers that it passes behind the kernel's own."""
+        compiled = kernel.compiled
+        assert compiled is not None
+        cluster = compiled.cluster or launch.cluster
+        x, y, z = launch.grid
+        grid = (x * compiled.cluster[0], y, z) if compiled.cluster else launch.grid  # programs, each a cluster
+        hidden: list[str | bytes] = []
+        for position, size in enumerate(compiled.scratch):
+            name = f"{kernel.name}:{position}"
+            if size:
+                wanted = size * math.prod(max(0, extent) for extent in grid)
+                self.scratch[name] = _bounded(name, max(wanted, self.scratch.get(name, 0)))
+            hidden.append(name if size else bytes(8))
+        return replace(
+            launch,
+            kernel=kernel.name,
+            grid=grid,
+            block=compiled.block or launch.block,
+            cluster=cluster,
+            shared_bytes=launch.shared_bytes if compiled.shared_bytes is None else compiled.shared_bytes,
+            arguments=(*launch.arguments, *hidden),
+        )
+
+    def _three(self, extents: tuple[str | int, str | int, str | int]) -> tuple[int, int, int]:
+        x, y, z = (evaluate_int(extent, self.environment) for extent in extents)
+        return x, y, z
+
+    def _number(self, name: str) -> float:
+        """The value of an axis or scalar argument. Raises Impossible for a buffer."""
+        found = next((a for a in self.task.arguments if a.name == name and not a.is_tensor), None)
+        if found is None:
+            raise Impossible(f"divisible: {name!r} is no number")
+        value = self.workload.axes[name] if found.role is Role.axis else self.task.scalar(found, self.workload)
+        assert value is not None  # the task's own validation
+        return value
+
+    def _argument(self, name: str) -> str | bytes | ConcreteMap:
+        found: Argument | None = next((a for a in self.task.arguments if a.name == name), None)
+        if found is None:
+            described = next((m for m in self.candidate.tensor_map if m.name == name), None)
+            if described is not None:
+                return make_map(described, self._dtype(described), self.environment, self._alignment(described))
+            if name not in self.scratch:
+                raise ExpressionError(
+                    f"the argument {name!r} is neither the task's nor a scratch buffer or tensor map."
+                )
+            return name
+        if found.is_tensor:
+            return name
+        return scalar_bytes(found.element, self._number(name))
+
+    def _dtype(self, described: TensorMap) -> Dtype:
+        """The element type of a tensor map. Raises Impossible where nobody says it."""
+        tensors = {a.name: a.element for a in self.task.arguments if a.is_tensor}
+        stated = {s.name: s.dtype for s in self.candidate.scratch}
+        if described.of not in {**tensors, **stated}:
+            raise Impossible(f"the tensor map {described.name!r} is of {described.of!r}, which is no buffer")
+        dtype = described.dtype or tensors.get(described.of) or stated.get(described.of)
+        if dtype is None:
+            raise Impossible(f"the tensor map {described.name!r} needs a dtype: the scratch {described.of!r} has none")
+        return dtype
+
+    def _alignment(self, described: TensorMap) -> int:
+        """What the address is a multiple of, at least: scratch is an allocation of its own."""
+        return SCRATCH_ALIGNMENT if described.of in self.scratch else self.task.alignment
+
+
+def _bounded(name: str, size: int) -> int:
+    """The bytes of a scratch buffer. Raises Impossible where no device could have them."""
+    if not 0 <= size <= MOST_SCRATCH:
+        raise Impossible(f"the scratch buffer {name!r} has {size} bytes")
+    return size
+
+
+def to_load(candidate: Candidate, build: Build) -> list[dict[str, Any]]:
+    """The kernels that a launcher needs of a binary, as JSON: name, symbol, and where the kernel's cubin lies."""
+    apart = [k for k in build.kernels if k.compiled]
+    if apart:
+        places = [(k.name, k.compiled.symbol, k.compiled.offset, k.compiled.bytes) for k in apart if k.compiled]
+    else:
+        places = [(name, name, 0, build.binary_bytes) for name in sorted({one.kernel for one in candidate.launch})]
+    return [dict(zip(("name", "symbol", "offset", "bytes"), place, strict=True)) for place in places]
 
 
 def scalar_bytes(dtype: Dtype, value: float) -> bytes:
@@ -112,20 +244,7 @@ def _environment(task: KernelTask, workload: Workload, candidate: Candidate, tar
     return {**said, **geometry(workload.axes, candidate.parameters, facts)}
 
 
-def _argument(name: str, task: KernelTask, workload: Workload, scratch: dict[str, int]) -> str | bytes:
-    found: Argument | None = next((a for a in task.arguments if a.name == name), None)
-    if found is None or found.is_tensor:
-        if found is None and name not in scratch:
-            raise ExpressionError(f"the argument {name!r} is neither the task's nor a scratch buffer.")
-        return name
-    if found.role is Role.axis:
-        return scalar_bytes(Dtype.i64, workload.axes[name])
-    value = task.scalar(found, workload)
-    assert value is not None  # the task's own validation
-    return scalar_bytes(found.element, value)
-
-
-def _impossible(launch: ConcreteLaunch, target: Target) -> str:
+def impossible(launch: ConcreteLaunch, target: Target) -> str:
     """Why no device could carry ``launch`` out; empty where one could."""
     for name, extents, most in (("grid", launch.grid, MOST_BLOCKS), ("block", launch.block, MOST_THREADS)):
         if any(not 1 <= extent <= limit for extent, limit in zip(extents, most, strict=True)):
@@ -135,4 +254,32 @@ def _impossible(launch: ConcreteLaunch, target: Target) -> str:
     most_shared = target.facts.get("SHARED_BYTES_PER_BLOCK", PLAIN_SHARED_BYTES)
     if not 0 <= launch.shared_bytes <= most_shared:
         return f"{launch.shared_bytes} bytes of dynamic shared memory are out of range (0 to {most_shared})"
+    passed = sum(_size(argument) for argument in launch.arguments)
+    if passed > MOST_PARAMETER_BYTES:
+        return f"the arguments take {passed} bytes, more than {MOST_PARAMETER_BYTES}"
+    return _impossible_cluster(launch, target) if launch.cluster else ""
+
+
+def _impossible_cluster(launch: ConcreteLaunch, target: Target) -> str:
+    cluster = launch.cluster
+    assert cluster is not None
+    if (capability := _capability(target)) < CLUSTERS_SINCE:
+        return f"thread-block clusters need sm_{CLUSTERS_SINCE}, and the device is sm_{capability}"
+    if any(extent < 1 for extent in cluster) or math.prod(cluster) > MOST_BLOCKS_PER_CLUSTER:
+        return f"the cluster {cluster} is out of range (1 to {MOST_BLOCKS_PER_CLUSTER} blocks)"
+    if any(blocks % extent for blocks, extent in zip(launch.grid, cluster, strict=True)):
+        return f"the grid {launch.grid} is not a multiple of the cluster {cluster}"
     return ""
+
+
+def _size(argument: str | bytes | ConcreteMap) -> int:
+    """Bytes of a kernel parameter."""
+    if isinstance(argument, ConcreteMap):
+        return MAP_BYTES
+    return len(argument) if isinstance(argument, bytes) else 8
+
+
+def _capability(target: Target) -> int:
+    """90 for ``sm_90a``; 0 where the architecture says something else."""
+    found = re.match(r"sm_(\d+)", target.architecture)
+    return int(found.group(1)) if found else 0

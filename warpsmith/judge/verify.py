@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from warpsmith.judge.misses import Misses
 from warpsmith.judge.numeric import Array, Numeric
 from warpsmith.model.evaluation import TensorError
 from warpsmith.model.task import RELATIVE_RMS_LIMIT, Argument
@@ -59,20 +60,30 @@ def _exact(out: Array, ref: Array, argument: Argument, numeric: Numeric) -> Verd
 
 
 def _close(out: Array, ref: Array, argument: Argument, numeric: Numeric, allowed: float) -> Verdict:
+    element = ELEMENT_FACTOR * allowed
+    rows, columns = ref.shape
+    found = numeric.misses(out, ref, argument.element, element, row_floor(columns)) if numeric.misses else None
+    if found is None or not math.isfinite(found.total):
+        if not bool(numeric.xp.all(numeric.xp.isfinite(numeric.xp.sum(ref)))):
+            out, ref, unequal = _without_special(out, ref, numeric)
+            if unequal:
+                error = _error(argument, math.inf, math.inf, allowed, 1 - unequal)
+                return Verdict(error, f"{argument.name}: {unequal:.2%} of the elements miss a NaN or Inf of the oracle")
+        found = plain_misses(out, ref, numeric, element)
+    error = _error(argument, _ratio(found.missed, found.total), found.worst, allowed, found.matched)
+    return Verdict(error, _reason(argument, error, found.row, rows))
+
+
+def plain_misses(out: Array, ref: Array, numeric: Numeric, element: float) -> Misses:
+    """How far ``out`` misses the finite ``ref`` [rows, columns], in blocks of rows; fused.py does the same on a GPU."""
     xp = numeric.xp
     rows, columns = ref.shape
     step = max(1, numeric.block // columns)
     blocks = [slice(i, min(i + step, rows)) for i in range(0, rows, step)]
-    if not bool(xp.all(xp.isfinite(xp.sum(ref)))):
-        out, ref, unequal = _without_special(out, ref, numeric)
-        if unequal:
-            error = _error(argument, math.inf, math.inf, allowed, 1 - unequal)
-            return Verdict(error, f"{argument.name}: {unequal:.2%} of the elements miss a NaN or Inf of the oracle")
     size = xp.concat([xp.sum(ref[b] * ref[b], axis=1) for b in blocks])
     total = numeric.number(xp.sum(size))
     floor = row_floor(columns) ** 2 * total / rows
     scale = xp.clip(size, floor, math.inf) if total > 0 else size
-    element = ELEMENT_FACTOR * allowed
     squares, near = [], 0.0
     for b in blocks:
         difference = numeric.f64(out[b]) - ref[b]
@@ -80,13 +91,10 @@ def _close(out: Array, ref: Array, argument: Argument, numeric: Numeric, allowed
         bound = element * (xp.abs(ref[b]) + xp.sqrt(scale[b] / columns)[:, None])
         near += numeric.number(xp.sum(xp.astype(xp.abs(difference) <= bound, xp.float64)))
     missed = xp.concat(squares)
-    relative = _ratio(numeric.number(xp.sum(missed)), total)
     by_row = xp.sqrt(missed / xp.where(scale > 0, scale, xp.ones_like(scale)))
     worst = int(xp.argmax(xp.where(xp.isnan(by_row), xp.full_like(by_row, math.inf), by_row)))
     worst_row = numeric.number(by_row[worst])
-    matched = near / (rows * columns)
-    error = _error(argument, relative, worst_row, allowed, matched)
-    return Verdict(error, _reason(argument, error, worst, rows))
+    return Misses(total, numeric.number(xp.sum(missed)), worst_row, worst, near / (rows * columns))
 
 
 def _reason(argument: Argument, error: TensorError, worst: int, rows: int) -> str:

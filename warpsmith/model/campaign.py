@@ -50,6 +50,8 @@ class Campaign(Record):
     guardrails: tuple[Guardrail, ...] = ()
     min_gain: float
     noise_floor: float
+    noise_comparisons: Annotated[int, Field(ge=0)] = 0
+    """Comparisons of identical candidates that the floor comes from."""
     peak_flops_per_s: float | None = None
     """The device's measured arithmetic peak, for the roofline."""
     batch: Annotated[int, Field(ge=1)] = 4
@@ -113,6 +115,12 @@ class Decided(Record):
     result: Literal["deployed", "rolled_back", "short_circuit", "accepted", "rejected"]
     reason: str
     at: float
+    claim: str = ""
+    """What was thought to be so, where it was rejected."""
+    evidence: tuple[str, ...] = ()
+    """What speaks against it: reports, candidates, figures."""
+    blocker: str = ""
+    """What would have to change before it is worth another try."""
 
 
 Event = Annotated[Opened | Started | Finished | Submitted | Decided, Field(discriminator="kind")]

@@ -6,13 +6,19 @@ import itertools
 import math
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from warpsmith.errors import BadInput, ExpressionError
 from warpsmith.model.base import Digest, Name, Record, digest
 from warpsmith.model.expression import Number, evaluate, names
+from warpsmith.model.task import Dtype
+
+SETS_BLOCK = frozenset({"triton"})
+"""Toolchains whose compiler decides block, shared memory and cluster of a kernel."""
+SPECIALISES = frozenset({"triton", "cute"})
+"""Toolchains whose kernels take constants, and have no types of their own: those of the task's arguments hold."""
 
 
 class Tunable(Record):
@@ -88,21 +94,69 @@ class Space(Record):
         return point
 
 
+Expression = str | int
+
+
 class Launch(Record):
     """One kernel launch of the device contract; every number is an expression over axes, tunables, device facts."""
 
     kernel: Name
-    grid: tuple[str | int, str | int, str | int]
-    block: tuple[str | int, str | int, str | int]
-    shared_bytes: str | int = 0
+    grid: tuple[Expression, Expression, Expression]
+    block: tuple[Expression, Expression, Expression] | None = None
+    """Threads; None where the compiler decides (Triton), and only there."""
+    shared_bytes: Expression = 0
     arguments: tuple[Name, ...]
+    cluster: tuple[Expression, Expression, Expression] | None = None
+    """Blocks of a thread-block cluster; None for none."""
+    when: Expression | None = None
+    """The launch is left out where this is zero; None: it never is."""
+    constants: dict[Name, Expression] = Field(default_factory=dict)
+    """Compile-time arguments and options of a Triton or CuTe kernel, over tunables only, beside the tunables."""
+    divisible: dict[Name, Annotated[int, Field(ge=2)]] = Field(default_factory=dict)
+    """Triton: the kernel is compiled for this argument being a multiple; the plan is impossible where it is not."""
 
 
 class Scratch(Record):
     """A device buffer that the launcher allocates for the candidate; its content is undefined before every call."""
 
     name: Name
-    bytes: str | int
+    bytes: Expression
+    dtype: Dtype | None = None
+    """What a Triton or CuTe kernel, or a tensor map, takes its elements for."""
+
+
+class TensorMap(Record):
+    """A TMA descriptor of a tensor or a scratch buffer, made before the calls and passed by value (128 bytes).
+
+    As cuTensorMapEncodeTiled takes it: the innermost dimension first; extents and boxes in elements, strides in bytes.
+    """
+
+    name: Name
+    of: Name
+    dtype: Dtype | None = None
+    """Element type; None: that of the tensor or scratch buffer."""
+    dims: Annotated[tuple[Expression, ...], Field(min_length=1, max_length=5)]
+    strides: tuple[Expression, ...] = ()
+    """Of every dimension but the innermost; empty: packed."""
+    box: Annotated[tuple[Expression, ...], Field(min_length=1, max_length=5)]
+    element_strides: tuple[Expression, ...] = ()
+    """Empty: all 1."""
+    swizzle: Literal["none", "32B", "64B", "128B"] = "none"
+    interleave: Literal["none", "16B", "32B"] = "none"
+    l2_promotion: Literal["none", "64B", "128B", "256B"] = "none"
+    oob_fill: Literal["zero", "nan"] = "zero"
+
+    @model_validator(mode="after")
+    def _ranks_agree(self) -> Self:
+        rank = len(self.dims)
+        for field, length, wanted in (
+            ("box", len(self.box), (rank,)),
+            ("strides", len(self.strides), (0, rank - 1)),
+            ("element_strides", len(self.element_strides), (0, rank)),
+        ):
+            if length not in wanted:
+                raise ValueError(f"tensor map {self.name!r}: {rank} dims need {wanted[-1]} {field}, not {length}")
+        return self
 
 
 class SourceFile(Record):
@@ -129,16 +183,52 @@ class Candidate(Record):
     parameters: dict[Name, int] = Field(default_factory=dict)
     launch: tuple[Launch, ...] = ()
     scratch: tuple[Scratch, ...] = ()
+    tensor_map: tuple[TensorMap, ...] = ()
     space: Space = Space()
     parent: Digest | None = None
     memo: str = ""
+
+    @model_validator(mode="after")
+    def _launches_fit_the_toolchain(self) -> Self:
+        for launch in self.launch:
+            where = f"launch of {launch.kernel!r}"
+            if self.toolchain in SETS_BLOCK and (launch.block or launch.shared_bytes or launch.cluster):
+                raise ValueError(f"{where}: {self.toolchain} decides block, shared_bytes and cluster; leave them out")
+            if self.toolchain not in SETS_BLOCK and launch.block is None:
+                raise ValueError(f"{where}: block is missing")
+            if self.toolchain not in SPECIALISES and launch.constants:
+                raise ValueError(f"{where}: {self.toolchain} kernels take no constants")
+            if self.toolchain != "triton" and launch.divisible:
+                raise ValueError(f"{where}: only triton kernels are compiled for divisible arguments")
+            if unknown := set(launch.divisible) - set(launch.arguments):
+                raise ValueError(f"{where}: divisible names what is not passed: {sorted(unknown)}")
+        made = [s.name for s in self.scratch] + [m.name for m in self.tensor_map]
+        if len(set(made)) != len(made):
+            raise ValueError("names of scratch buffers and tensor maps repeat")
+        return self
 
     @cached_property
     def id(self) -> str:
         """SHA-256 of all that changes behaviour: not the space around it, its parent, or its memo."""
         said: dict[str, Any] = self.model_dump(mode="json", exclude={"space", "parent", "memo"})
-        return digest(said)
+        return digest(_without_unused(said))
 
     def at(self, point: dict[str, int], memo: str) -> Candidate:
         """The same sources at another point of their space."""
         return self.model_copy(update={"parameters": dict(point), "parent": self.id, "memo": memo})
+
+
+_LATER: dict[str, dict[str, Any]] = {
+    "launch": {"cluster": None, "when": None, "constants": {}, "divisible": {}},
+    "scratch": {"dtype": None},
+}
+"""Fields that came after the first identities were written down, with what says that they are not used."""
+
+
+def _without_unused(said: dict[str, Any]) -> dict[str, Any]:
+    """A dumped candidate as it was before it had the fields that it does not use: its identity must not change."""
+    for part, unused in _LATER.items():
+        said[part] = [{k: v for k, v in one.items() if k not in unused or v != unused[k]} for one in said[part]]
+    if not said["tensor_map"]:
+        del said["tensor_map"]
+    return said

@@ -57,8 +57,8 @@ Sample = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class Metric(Record):
     """One measured quantity as paired samples: ``candidate[i]`` and ``rival[i]`` were taken together.
 
-    ``time`` (unit ``s``, lower is better) is the metric of kernel tasks: each sample is the median of that pair's
-    timed calls.
+    ``time`` (unit ``s``, lower is better) is the metric of kernel tasks: a pair's ratio is the median over its timed
+    rounds (one call of each side on the same inputs) of their ratio, and its two times are as long as the medians.
     """
 
     name: str
@@ -140,6 +140,25 @@ class WorkloadResult(Record):
         return next((m for m in self.metrics if m.name == name), None)
 
 
+class Compiled(Record):
+    """Where a kernel lies in the binary and how it wants to be launched, from a compiler that decides that itself."""
+
+    launches: tuple[int, ...]
+    """The launches of the plan that it serves, by position."""
+    symbol: str
+    """Its name in its cubin."""
+    offset: Annotated[int, Field(ge=0)]
+    bytes: Annotated[int, Field(ge=1)]
+    """Where in the binary that cubin lies."""
+    block: tuple[int, int, int] | None = None
+    """Threads; None: the plan says."""
+    cluster: tuple[int, int, int] | None = None
+    shared_bytes: Annotated[int, Field(ge=0)] | None = None
+    """Dynamic shared memory; None: the plan says."""
+    scratch: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Trailing pointer parameters: bytes that each wants per block; 0 takes a null pointer."""
+
+
 class KernelBuild(Record):
     """What the compiler said of one kernel."""
 
@@ -150,13 +169,15 @@ class KernelBuild(Record):
     stack_bytes: int | None = None
     shared_bytes: int | None = None
     """Static shared memory per block."""
+    compiled: Compiled | None = None
+    """None: the whole binary is one cubin, and the plan says how each kernel of it is launched."""
 
 
 class Build(Record):
     """What building gave: the toolchain, the command, and the facts of every kernel."""
 
     toolchain: str
-    configuration: Literal["release", "debug"] = "release"
+    configuration: Literal["release", "debug", "sanitized", "profiled"] = "release"
     command: tuple[str, ...]
     seconds: Annotated[float, Field(ge=0)]
     cached: bool = False
@@ -164,6 +185,70 @@ class Build(Record):
     binary_bytes: int
     kernels: tuple[KernelBuild, ...] = ()
     log: str = ""
+
+
+class SanitizerFinding(Record):
+    """One kind of mistake at one place, as a sanitizer saw it."""
+
+    kernel: str
+    """The kernel or function in which it happened; empty where the tool does not say."""
+    kind: str
+    """In the tool's own words, such as ``Invalid __global__ read of size 4 bytes``."""
+    location: str = ""
+    """``file:line``, empty where the tool does not say."""
+    count: Annotated[int, Field(ge=1)] = 1
+    """Reports of it, by thread or by call."""
+
+    @property
+    def said(self) -> str:
+        """In a line."""
+        where = "".join([f" in {self.kernel}" if self.kernel else "", f" at {self.location}" if self.location else ""])
+        return f"{self.kind}{where}{f' ({self.count} times)' if self.count > 1 else ''}"
+
+
+class SanitizerResult(Record):
+    """What one sanitizer said of one candidate. A tool that could not look has not passed anybody."""
+
+    tool: str
+    status: Literal["passed", "failed", "unavailable"]
+    reason: str = ""
+    """Why it is unavailable."""
+    findings: tuple[SanitizerFinding, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.status == "failed") != bool(self.findings):
+            raise ValueError(f"{self.tool}: {self.status} with {len(self.findings)} findings")
+        if (self.status == "unavailable") != bool(self.reason):
+            raise ValueError(f"{self.tool}: only an unavailable tool has a reason, and it has one")
+        return self
+
+
+class Disturbed(Record):
+    """Timed rounds (one call of each side on the same inputs) that something outside of both sides disturbed."""
+
+    rounds: Annotated[int, Field(ge=0)]
+    """Timed rounds that count."""
+    dropped: Annotated[int, Field(ge=0)]
+    """Rounds that were taken again on fresh inputs."""
+    kept: Annotated[int, Field(ge=0)]
+    """Disturbed rounds that count all the same: as many again had been taken."""
+    candidate: Annotated[int, Field(ge=0)]
+    """Disturbed calls of the candidate."""
+    rival: Annotated[int, Field(ge=0)]
+    why: dict[str, int] = {}
+    """Disturbed calls by cause."""
+    undone: bool = False
+    """Whether one side was disturbed so much more often that every round counts as it was first taken."""
+
+    @property
+    def said(self) -> str:
+        """In a sentence."""
+        causes = ", ".join(f"{cause} ({count})" for cause, count in self.why.items())
+        again = f"disturbed rounds taken again: {self.dropped} beside {self.rounds}" + (f": {causes}" if causes else "")
+        kept = f"; {self.kept} disturbed rounds count all the same" if self.kept else ""
+        undone = "; one side was disturbed far more often, so every round counts as it was first taken"
+        return f"{again}{kept}{undone if self.undone else ''}"
 
 
 class Evaluation(Record):
@@ -185,6 +270,10 @@ class Evaluation(Record):
     rival_detail: str = ""
     conditions: tuple[str, ...] = ()
     """What a reader of the evidence must know: cold or warm cache, pinning, protection that was missing."""
+    disturbed: Disturbed | None = None
+    """What disturbed the timed calls; None where nothing was timed."""
+    sanitizers: tuple[SanitizerResult, ...] = ()
+    """What the sanitizers said that were asked; none where something else failed before."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -194,6 +283,8 @@ class Evaluation(Record):
                 raise ValueError(f"passed, but workload {failed[0].workload!r} is {failed[0].status}")
             if not self.workloads:
                 raise ValueError("passed without any workload")
+            if found := [s.tool for s in self.sanitizers if s.status == "failed"]:
+                raise ValueError(f"passed, but {found[0]} failed")
         elif not self.detail:
             raise ValueError(f"{self.status} needs a detail")
         if self.status is Status.build_failed and self.workloads:

@@ -13,6 +13,7 @@ from pydantic import Field
 from warpsmith.model.base import Digest, Record, digest
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Effort, Evaluation
+from warpsmith.model.profile import Profile, ProfileEffort
 from warpsmith.model.target import Target
 from warpsmith.model.task import Task
 
@@ -85,25 +86,6 @@ class Proposal(Record):
     cost: Cost = Cost()
 
 
-class Finding(Record):
-    """What a rule, or the vendor's advice, says of a profile."""
-
-    rule: str
-    severity: Literal["info", "warning", "critical"]
-    message: str
-    evidence: dict[str, float] = {}
-
-
-class Profile(Record):
-    """What a profiler saw of one candidate."""
-
-    kind: Literal["profile"] = "profile"
-    candidate: Digest
-    tool: str
-    metrics: dict[str, float] = {}
-    findings: tuple[Finding, ...] = ()
-
-
 Outcome = Annotated[Fault | Proposal | Evaluation | Profile, Field(discriminator="kind")]
 
 
@@ -128,15 +110,44 @@ class Request(Record):
     cold: bool = True
     timeout_s: float = 20.0
     """Longest time one call may take."""
+    limit_s: float = 600.0
+    """Longest time the whole step may take: the executor ends it then, and the judge before that (deadline.py)."""
+    sanitizers: tuple[str, ...] = ()
+    """Tools that a check runs the candidate under; see judge/sanitize.py."""
     cache: str
     """Folder of the build cache on the machine that runs the step."""
 
 
+class ProfileRequest(Record):
+    """What travels to a session for an Explain step, with ``task/`` and ``candidate/`` beside it."""
+
+    step: Explain
+    task: Task
+    task_digest: Digest
+    candidate: Candidate
+    target: Target
+    tool: Literal["ncu", "nsys", "cpu"] = "ncu"
+    effort: ProfileEffort = ProfileEffort.quick
+    workload: str = ""
+    """Empty: the one with the most weight, and of those the one with the most traffic."""
+    cold: bool = True
+    timeout_s: float = 20.0
+    """Longest time one call may take without a profiler."""
+    limit_s: float = 120.0
+    """Longest time the profiler may take: it is ended then, with all that it started."""
+    cache: str
+    """Folder of the build cache on the machine that runs the step."""
+
+
+KEPT = "kept"
+"""The folder of a step's folder whose files belong to its result, such as a profiler's reports."""
+
+
 class Result(Record):
-    """What the judge leaves in the step's folder."""
+    """What a session leaves in the step's folder, with ``kept/`` beside it."""
 
     outcome: Outcome
     seconds: float
     """Wall time of the step in the judge."""
     phases: dict[str, float] = {}
-    """Where the seconds went: ``build``, ``admit``, ``start``, ``verify``, ``hidden``, ``time``."""
+    """Where the seconds went: ``build``, ``admit``, ``start``, ``verify``, ``hidden``, ``sanitize``, ``time``."""

@@ -35,6 +35,9 @@ class Calibration(Record):
     noise_floor: float
     """Largest difference of identical candidates, as a share, that the interval of an A/A comparison left uncovered."""
     comparisons: int
+    """Comparisons of identical candidates that were made."""
+    different: int = 0
+    """How many of them were called faster or slower."""
     copy_bytes_per_s: dict[str, float]
     """Copy rate (read plus written) by total bytes, as decimal text."""
     flops_per_s: float

@@ -1,7 +1,8 @@
 """The filter of system calls as a raw BPF program: what a kernel under test never needs, and an attacker would.
 
 A refused call fails with EPERM (``clone3`` with ENOSYS, so that the C library falls back to ``clone``, whose flags can
-be seen): an honest program that tries one goes on. It is a layer among others: no other layer rests on it.
+be seen; a socket of a family that is not known here with EAFNOSUPPORT): an honest program that tries one goes on. It is
+a layer among others: no other layer rests on it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ _REFUSED = {
 }  # fmt: skip
 _PRETENDED = {"setsid": (112, 157), "setpgid": (109, 154)}
 """Calls that do nothing and say that they did: no process leaves the group that is stopped between calls."""
+_SOCKETS = ((41, 198), (53, 199))
+"""socket(2) and socketpair(2)."""
+_FAMILIES = (1, 2, 10)
+"""AF_UNIX, AF_INET, AF_INET6. Others (netlink, packet, vsock, AF_ALG) are ways into the kernel, not out of here."""
 _CLONE, _CLONE3 = (56, 220), (435, 435)
 _NAMESPACES = 0x7E020000
 """Every CLONE_NEW* flag of clone(2)."""
@@ -67,6 +72,11 @@ def program() -> bytes:
         said += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, denied)]
     for numbers in _PRETENDED.values():
         said += [(_EQUAL, 0, 1, numbers[column]), (_RETURN, 0, 0, _ERRNO)]
+    for numbers in _SOCKETS:
+        known = [(_EQUAL, len(_FAMILIES) - i, 0, family) for i, family in enumerate(_FAMILIES)]
+        refused_family = (_RETURN, 0, 0, _ERRNO | errno.EAFNOSUPPORT)
+        block = [(_LOAD, 0, 0, _FIRST_ARGUMENT), *known, refused_family, (_RETURN, 0, 0, _ALLOW)]
+        said += [(_EQUAL, 0, len(block), numbers[column]), *block]
     said += [
         (_EQUAL, 0, 3, _CLONE[column]),
         (_LOAD, 0, 0, _FIRST_ARGUMENT),

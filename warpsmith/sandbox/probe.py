@@ -18,12 +18,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from warpsmith.sandbox import cgroup
 from warpsmith.sandbox.filter import program
 from warpsmith.sandbox.process import UID, Cell, Mechanism, SandboxFailed, start
 
 PROBE_S = 20.0
 WHAT = {
     "limits": "limits of memory, processes, files and file size",
+    "memory": "a control group: a limit of memory and of processes for all together",
     "privileges": "no capabilities, no new privileges",
     "syscalls": "a filter of system calls",
     "user": "a user namespace",
@@ -38,6 +40,9 @@ WHAT = {
 """Every layer, in the order in which they are tried where not all hold together."""
 _REMEDY = {
     "limits": "",
+    "memory": (
+        "Run as root with control groups of version 2, or under systemd-run --user --scope --property=Delegate=yes."
+    ),
     "privileges": "",
     "syscalls": "Use a kernel with CONFIG_SECCOMP_FILTER on x86_64 or aarch64.",
     "uid": "Run as root, or as a user who is not root with user namespaces allowed.",
@@ -93,15 +98,16 @@ def found() -> Layers:
 
 def try_all(bubblewrap: str) -> Layers:
     """What holds with one mechanism: bubblewrap of that path, or our own where it is empty."""
-    everything = Mechanism(frozenset(WHAT), bubblewrap)
+    known = {"memory": why} if (why := cgroup.lacking()) else {}
+    everything = Mechanism(frozenset(WHAT) - set(known), bubblewrap)
     lacking = tried(everything)
     if not lacking:
-        return Layers(everything, {})
+        return Layers(everything, known)
     kept: frozenset[str] = frozenset({"user", "files", "processes", "proc"} if bubblewrap else ())
-    reasons: dict[str, str] = {}
+    reasons = dict(known)
     if bubblewrap and (failed := tried(Mechanism(kept, bubblewrap))):
         return Layers(Mechanism(frozenset()), dict.fromkeys(WHAT, next(iter(failed.values()))))
-    for layer in (name for name in WHAT if name not in kept):
+    for layer in (name for name in WHAT if name not in kept and name not in known):
         if (needed := _NEEDS.get(layer)) and needed not in kept:
             reasons[layer] = f"it needs the layer {needed!r}"
             continue
@@ -147,6 +153,7 @@ def _wrong(layer: str, how: Mechanism, facts: dict[str, Any]) -> str:
     """What the probe could do in spite of a layer; empty where it holds."""
     checks: dict[str, Callable[[], str]] = {
         "limits": lambda: "" if facts["core"] == 0 else "limits do not hold",
+        "memory": lambda: "" if facts["group"].rpartition("/")[2].startswith(cgroup.PREFIX) else "it is in no group",
         "privileges": lambda: "" if facts["no_new_privs"] == 1 and not any(facts["capabilities"]) else "it has some",
         "syscalls": lambda: "" if program() and (facts["ptrace"], facts["unshare"]) == (-1, -1) else "no filter",
         "user": lambda: _same(facts, "user"),

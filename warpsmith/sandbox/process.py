@@ -11,11 +11,13 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from warpsmith.errors import WarpsmithError
+from warpsmith.sandbox.cgroup import Group, make
 from warpsmith.sandbox.filter import program
 from warpsmith.sandbox.view import PACKAGE, bubblewrap, view
 
@@ -59,6 +61,8 @@ class Cell:
     core: int | None = None
     """The processor core that it runs on."""
     tmp_bytes: int = 64 << 20
+    memory_bytes: int = 32 << 30
+    """For all processes inside together, where control groups can be had."""
     cuda: bool = False
     """Whether it needs the devices of the CUDA driver."""
 
@@ -77,11 +81,34 @@ class Mechanism:
         return bool(self.bubblewrap) or not _may_mount()
 
 
+class Child(Protocol):
+    """The outer process as its parent sees it; ``subprocess.Popen`` is one."""
+
+    pid: int
+    returncode: int | None
+
+    def poll(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs."""
+
+    def send_signal(self, number: int) -> None:
+        """A signal, unless it ended."""
+
+
+Spawn = Callable[[Cell, dict[str, Any], int], Child]
+"""Makes the outer process from a cell, its plan, and where both streams of output go."""
+
+
 class Process:
     """A tree of processes in the sandbox. Its exit status is that of the program inside, signals included."""
 
     def __init__(
-        self, cell: Cell, how: Mechanism, stdin: int | IO[bytes], stdout: int | IO[bytes], stderr: int | IO[bytes]
+        self,
+        cell: Cell,
+        how: Mechanism,
+        stdin: int | IO[bytes],
+        stdout: int | IO[bytes],
+        stderr: int | IO[bytes],
+        spawn: Spawn | None = None,
     ) -> None:
         self._report, report = os.pipe()
         control, self._control = os.pipe()
@@ -89,25 +116,23 @@ class Process:
         self._worker = 0
         self._grouped = "syscalls" in how.layers
         self._watched: tuple[int, ...] = ()
-        plan = os.memfd_create("sandbox-plan", os.MFD_CLOEXEC)
-        os.write(plan, json.dumps(_plan(cell, how, report, control)).encode())
+        said = _plan(cell, how, report, control)
+        self.group: Group | None = None
         try:
-            self.popen = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(PACKAGE / "entry.py"), str(plan)],
-                cwd="/",
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                env=cell.environment,
-                pass_fds=(*cell.keep, plan, report, control),
-                start_new_session=True,
-            )
-        except BaseException:
+            if "memory" in how.layers:
+                self.group = make(cell.memory_bytes, PROCESSES)
+                said["group"] = str(self.group.path / "cgroup.procs")
+            self.popen = spawn(cell, said, _number(stdout)) if spawn else _popen(cell, said, stdin, stdout, stderr)
+        except BaseException as error:
             os.close(self._report)
             os.close(self._control)
+            if self.group is not None:
+                self.group.remove()
+            if isinstance(error, OSError | RuntimeError):
+                raise SandboxFailed(f"the sandbox could not be made: {error}.") from None
             raise
         finally:
-            for descriptor in (plan, report, control):
+            for descriptor in (report, control):
                 os.close(descriptor)
         self.pid = self.popen.pid
 
@@ -140,6 +165,11 @@ class Process:
                 raise SandboxFailed(f"the sandbox could not be made: {(line or 'no answer').removeprefix('error ')}.")
             self._worker = int(line[4:])
         return self._worker
+
+    @property
+    def ran_out(self) -> int:
+        """Bytes of memory that all inside could take, where the kernel ended something for wanting more; else 0."""
+        return self.group.limit if self.group is not None and self.group.ran_out else 0
 
     def signal(self, number: int) -> None:
         """A signal to the program and its group. Raises ProcessLookupError."""
@@ -186,8 +216,7 @@ class Process:
     def kill(self) -> None:
         """End the tree without waiting for it."""
         if self.popen.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGTERM)
+            self.popen.send_signal(signal.SIGTERM)
 
     def end(self, timeout_s: float = 10.0) -> bool:
         """End the tree, wait until nothing of it is left, and give everything back. Whether it went in time."""
@@ -200,6 +229,8 @@ class Process:
         for descriptor in self._watched:
             os.close(descriptor)
         self._watched = ()
+        if self.group is not None:
+            self.group.remove()
         for name in ("_report", "_control"):
             if (descriptor := getattr(self, name)) >= 0:
                 os.close(descriptor)
@@ -233,9 +264,42 @@ def start(
     stdin: int | IO[bytes] = subprocess.DEVNULL,
     stdout: int | IO[bytes] = subprocess.DEVNULL,
     stderr: int | IO[bytes] = subprocess.DEVNULL,
+    spawn: Spawn | None = None,
 ) -> Process:
-    """Start a program under these layers. A sandbox that cannot be made is found out by the first question."""
-    return Process(cell, how, stdin, stdout, stderr)
+    """Start a program under these layers. A sandbox that cannot be made is found out by the first question.
+
+    ``spawn`` makes the outer process in another way than as a program; ``stdout`` is then for both streams of output.
+    """
+    return Process(cell, how, stdin, stdout, stderr, spawn)
+
+
+def _popen(
+    cell: Cell,
+    plan: dict[str, Any],
+    stdin: int | IO[bytes],
+    stdout: int | IO[bytes],
+    stderr: int | IO[bytes],
+) -> Child:
+    """The outer process as a program of its own."""
+    descriptor = os.memfd_create("sandbox-plan", os.MFD_CLOEXEC)
+    os.write(descriptor, json.dumps(plan).encode())
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", str(PACKAGE / "entry.py"), str(descriptor)],
+            cwd="/",
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env=cell.environment,
+            pass_fds=(*cell.keep, descriptor, plan["report"], plan["control"]),
+            start_new_session=True,
+        )
+    finally:
+        os.close(descriptor)
+
+
+def _number(stream: int | IO[bytes]) -> int:
+    return stream if isinstance(stream, int) else stream.fileno()
 
 
 def _plan(cell: Cell, how: Mechanism, report: int, control: int) -> dict[str, Any]:
@@ -265,6 +329,7 @@ def _plan(cell: Cell, how: Mechanism, report: int, control: int) -> dict[str, An
         "mechanism": "bubblewrap" if how.bubblewrap else "own",
         "bwrap": mechanism,
         "user_first": how.user_first,
+        "group": "",
         "uid": UID,
         "mounts": mounts,
         "filter": program().hex(),

@@ -2,13 +2,15 @@
 
 The *outer* process stays outside: it dies with the parent, ends the tree on SIGTERM, and ends as the worker ended. The
 *first* process is number 1 of the new pid namespace: it builds the view of files, gives every privilege up, and stops
-what lives in there when it is asked to. The *worker* is limited, filtered and replaced by the program that is to run.
+what lives in there when it is asked to. The *worker* is limited, filtered and replaced by the program that is to run;
+where ``outer`` was given a function, as by a fork-server, the worker calls that instead, and keeps what is loaded.
 
 To the descriptor ``report`` go ``pid N`` (of the worker, as the parent sees it), an ``S`` (all stopped) or an ``R``
 (something still runs) for each byte from ``control``, and ``error WHY`` where the sandbox could not be made.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import resource
@@ -16,6 +18,8 @@ import select
 import signal
 import sys
 import time
+import traceback
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from warpsmith.sandbox import linux
@@ -24,6 +28,10 @@ FAILED = 125
 """Exit status of the outer process where the sandbox could not be made; ``report`` says why."""
 STOP_S = 5.0
 """Longest time for everything to stand still."""
+LOOK_S = 0.001
+"""Between two looks at whether everything has ended."""
+Function = Callable[[tuple[str, ...], tuple[int, ...]], None]
+"""What a worker without a program of its own calls, with its arguments and the descriptors that it was given."""
 
 
 def outer(plan: dict[str, Any]) -> NoReturn:
@@ -35,6 +43,9 @@ def outer(plan: dict[str, Any]) -> NoReturn:
     go, release = os.pipe()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
+        if plan["group"]:
+            with open(plan["group"], "w") as file:
+                file.write("0")  # this process, and so everything that it starts
         if plan["mechanism"] == "own":
             enter_namespaces(plan)
         me = os.getpid()
@@ -114,17 +125,23 @@ def watch(plan: dict[str, Any], child: int, status: int, release: int) -> NoRetu
 
 
 def reap(child: int, process: int) -> None:
-    """Wait for the first process, then end and wait for what was left to this one."""
+    """Wait for the first process, then end and wait for what was left to this one.
+
+    The kernel's list of children leaves some out while others come and go, so it is asked until there are none to wait
+    for.
+    """
+    gone = False
     while True:
         try:
-            done, _ = os.waitpid(-1, 0)
+            done, _ = os.waitpid(-1, os.WNOHANG if gone else 0)
         except ChildProcessError:
             return
-        if done == child:
-            while rest := children(process):
-                for orphan in rest:
-                    os.kill(orphan, signal.SIGKILL)
-                    os.waitpid(orphan, 0)
+        gone = gone or done == child
+        if gone and not done:
+            time.sleep(LOOK_S)
+        for orphan in children(process) if gone else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(orphan, signal.SIGKILL)
 
 
 def children(process: int) -> list[int]:
@@ -233,9 +250,36 @@ def become_worker(plan: dict[str, Any], parent: int) -> NoReturn:
         os.set_inheritable(descriptor, True)
     for descriptor in {d for d in (plan["control"], plan["report"], plan["descriptor"]) if d >= 0}:
         os.set_inheritable(descriptor, False)
+    function: Function | None = plan.get("function")
+    if function is not None:
+        close_all_but(plan["keep"])
     if "syscalls" in plan["layers"]:
         linux.install(bytes.fromhex(plan["filter"]))
+    if function is not None:
+        become_function(function, plan)
     os.execvp(plan["argv"][0], plan["argv"])
+
+
+def close_all_but(kept: Sequence[int]) -> None:
+    """Close every descriptor beside the standard ones and these, as exec does with those that are not inherited."""
+    edges = [2, *sorted(kept), 1 << 20]
+    for below, above in itertools.pairwise(edges):
+        os.closerange(below + 1, above)
+
+
+def become_function(function: Function, plan: dict[str, Any]) -> NoReturn:
+    """Call what was loaded before the fork, and end; nothing of this file's frames is left to be looked at."""
+    argv, keep = tuple(plan["argv"]), tuple(plan["keep"])
+    plan.clear()
+    try:
+        function(argv, keep)
+    except SystemExit as left:
+        os._exit(left.code & 0xFF if isinstance(left.code, int) else left.code is not None)
+    except BaseException:  # the worker's own edge: what it raised is printed, as an interpreter would
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
 
 
 def serve(plan: dict[str, Any], worker: int, told: int) -> NoReturn:
@@ -275,8 +319,8 @@ def stop(plan: dict[str, Any], worker: int) -> bytes | None:
         state = os.waitid(os.P_PID, worker, os.WSTOPPED | os.WEXITED | os.WNOWAIT | os.WNOHANG)
         if state is not None and state.si_code != os.CLD_STOPPED:
             return None
-        if state is not None and all(still(p) for p in others):
-            return b"S\n"
+        if state is not None and all(still(p) for p in others) and set(inhabitants(plan)) <= {worker, *others}:
+            return b"S\n"  # the list is whole only once everything on it stands still
         if time.monotonic() > deadline:
             return b"R\n"
         os.sched_yield()

@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from warpsmith.errors import BadInput
 from warpsmith.model.base import Name, Record, digest_bytes
-from warpsmith.model.candidate import Candidate, Launch, Scratch, SourceFile, Space, Tunable
+from warpsmith.model.candidate import Candidate, Launch, Scratch, SourceFile, Space, TensorMap, Tunable
 from warpsmith.model.task import KernelTask, Role, Task, TaskHead, task_digest
 from warpsmith.store.blobs import Blobs
 
@@ -38,6 +38,7 @@ class _CandidateFile(Record):
     tunables: dict[Name, Tunable] = Field(default_factory=dict)
     launch: tuple[Launch, ...] = ()
     scratch: tuple[Scratch, ...] = ()
+    tensor_map: tuple[TensorMap, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def load_candidate(folder: Path, blobs: Blobs, task: TaskHead | None = None) -> 
             parameters=space.defaults,
             launch=said.launch,
             scratch=said.scratch,
+            tensor_map=said.tensor_map,
             space=space,
             memo=said.memo,
         )
@@ -123,7 +125,15 @@ def check_plan(candidate: Candidate, task: KernelTask, where: str) -> None:
         raise BadInput(f"{where}: the device contract needs a [[launch]].", "State kernel, grid, block and arguments.")
     if task.contract == "host" and candidate.launch:
         raise BadInput(f"{where}: the host contract takes no [[launch]].", "Remove it; the entry is called directly.")
-    known = {a.name for a in task.arguments} | {s.name for s in candidate.scratch}
+    buffers = {a.name for a in task.arguments if a.is_tensor} | {s.name for s in candidate.scratch}
+    for made in candidate.tensor_map:
+        if made.of not in buffers:
+            raise BadInput(
+                f"{where}: the tensor map {made.name!r} is of {made.of!r}, which is no buffer.",
+                f"Buffers: {', '.join(sorted(buffers))}.",
+            )
+    described = {m.name: m.of for m in candidate.tensor_map}
+    known = {a.name for a in task.arguments} | buffers | set(described)
     for launch in candidate.launch:
         if unknown := [a for a in launch.arguments if a not in known]:
             raise BadInput(
@@ -131,7 +141,8 @@ def check_plan(candidate: Candidate, task: KernelTask, where: str) -> None:
                 f"Known: {', '.join(sorted(known))}.",
             )
     outputs = {a.name for a in task.arguments if a.role is Role.output}
-    if candidate.launch and not outputs <= {a for launch in candidate.launch for a in launch.arguments}:
+    passed = {described.get(a, a) for launch in candidate.launch for a in launch.arguments}
+    if candidate.launch and not outputs <= passed:
         raise BadInput(f"{where}: no launch receives the outputs {sorted(outputs)}.", "Pass every output to a kernel.")
 
 

@@ -13,7 +13,8 @@ from warpsmith.errors import LedgerError
 from warpsmith.model.campaign import Campaign, Decided, Event, Finished, Opened, Started, Submitted
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Effort, Evaluation
-from warpsmith.model.step import Explain, Fault, Measure, Profile, Proposal, Propose, Step, step_key
+from warpsmith.model.profile import Profile
+from warpsmith.model.step import Explain, Fault, Measure, Proposal, Propose, Step, step_key
 
 Pairing = tuple[str, str, Effort]
 """What a measurement is found by: candidate, rival, effort."""
@@ -42,6 +43,8 @@ class History:
     evaluations: dict[Pairing, Evaluation] = field(default_factory=dict)
     """Of the current scope only, in the order in which they came."""
     profiles: dict[str, Profile] = field(default_factory=dict)
+    unexplained: dict[str, str] = field(default_factory=dict)
+    """Candidates that cannot be profiled here, and why."""
     rounds: tuple[Round, ...] = ()
     running: dict[str, Step] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
@@ -97,7 +100,11 @@ class History:
                 reason = f"{what}: {detail}" if detail else what
                 faults = {**self.faults, key: (*self.faults.get(key, ()), reason)}
                 faulted = {**self.faulted, key: event.step}
-                return replace(after, faults=faults, faulted=faulted, refused=reason if final else self.refused)
+                after = replace(after, faults=faults, faulted=faulted)
+                if isinstance(event.step, Explain):  # without a profile a campaign goes on
+                    given_up = {**self.unexplained, event.step.candidate: reason} if final else self.unexplained
+                    return replace(after, unexplained=given_up)
+                return replace(after, refused=reason if final else self.refused)
             case Evaluation() as evaluation if isinstance(event.step, Measure):
                 pairing = (evaluation.candidate, evaluation.rival, evaluation.effort)
                 return replace(

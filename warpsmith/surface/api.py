@@ -13,6 +13,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from warpsmith.surface.explaining import explain, profile
+from warpsmith.surface.knowledge import (
+    knowledge,
+    knowledge_export,
+    knowledge_import,
+    knowledge_search,
+    knowledge_show,
+)
+from warpsmith.surface.shipping import handoff, promote, regress, reject, releases, verify
+
 if TYPE_CHECKING:
     from warpsmith.campaign import Watcher
     from warpsmith.model.target import Target
@@ -34,8 +44,9 @@ def doctor(*, calibrate: bool = False, judge: bool = False) -> answers.DoctorAns
         judge: Plant candidates whose verdict is known (wrong, imprecise, slow, identical, faster, cheating, crashing)
         and show what the judge says of each, on every device of this machine.
     """
+    from warpsmith.analyse.rates import rate
     from warpsmith.judge.machine import capabilities
-    from warpsmith.surface.answers import NO, YES, Check, DoctorAnswer
+    from warpsmith.surface.answers import NO, YES, Check, DoctorAnswer, calibrated
     from warpsmith.surface.plants import judge_plants
 
     checks = tuple(Check(name=c.name, works=c.works, detail=c.detail, remedy=c.remedy) for c in capabilities())
@@ -43,11 +54,11 @@ def doctor(*, calibrate: bool = False, judge: bool = False) -> answers.DoctorAns
     targets = _targets() if calibrate or judge else ()
     found: list[dict[str, Any]] = []
     for target in targets if calibrate else ():
-        measured = space.calibrate(target).model_dump(mode="json")
-        found.append({"hardware": target.hardware, "device": target.device, **measured})
+        found.append(calibrated(target, space.calibrate(target)))
     plants = tuple(p for target in targets if judge for p in judge_plants(space, target))
     status = YES if all(p.right for p in plants) else NO
-    return DoctorAnswer(exit_status=status, checks=checks, calibrations=tuple(found), plants=plants)
+    missed = rate(sum(not p.right for p in plants), len(plants)) if plants else None
+    return DoctorAnswer(exit_status=status, checks=checks, calibrations=tuple(found), plants=plants, misjudged=missed)
 
 
 def new(name: str, *, kind: Kind = "kernel", hardware: str = "cpu") -> answers.NewAnswer:
@@ -66,27 +77,56 @@ def new(name: str, *, kind: Kind = "kernel", hardware: str = "cpu") -> answers.N
     return NewAnswer(task=name, folder=str(folder), files=files)
 
 
-def check(task: str, candidate: str = "entry", *, debug: bool = False, tag: str = "main") -> answers.CheckAnswer:
-    """Build and verify only. Exit status 1 where the candidate does not build or is wrong.
+def check(
+    task: str, candidate: str = "entry", *, debug: bool = False, sanitize: bool = False, tag: str = "main"
+) -> answers.CheckAnswer:
+    """Build and verify only.
+
+    Exit status 1 where the candidate does not build, is wrong, or a sanitizer found a mistake; 2 where a sanitizer that
+    was asked for could not look.
 
     Args:
         task: The task, by path or group/name.
         candidate: A folder, an id, or baseline, entry, best, or a peer's name.
         debug: Build with line information and checks.
+        sanitize: Also run it under every sanitizer that knows its language (compute-sanitizer's tools, or those of C).
         tag: The campaign that 'best' refers to.
     """
     from warpsmith.model.evaluation import Effort, Status
-    from warpsmith.surface.answers import NO, YES, CheckAnswer
+    from warpsmith.surface.answers import NO, NOTHING_GAINED, YES, CheckAnswer
+    from warpsmith.surface.gate import sanitized, verdict
 
     space = _workspace()
     known = space.task(task)
     chosen = space.candidate(known, candidate, tag)
     configuration: Literal["release", "debug"] = "debug" if debug else "release"
-    evaluation = space.measure(
-        known, space.target(known), chosen, chosen, Effort.check, name="check", configuration=configuration
-    )
-    status = YES if evaluation.status is Status.passed else NO
+    if sanitize:
+        evaluation = sanitized(space, known, chosen, configuration)
+        status = {"passed": YES, "failed": NO, "unavailable": NOTHING_GAINED}[verdict(evaluation)]
+    else:
+        evaluation = space.measure(
+            known, space.target(known), chosen, chosen, Effort.check, name="check", configuration=configuration
+        )
+        status = YES if evaluation.status is Status.passed else NO
     return CheckAnswer(exit_status=status, task=known.loaded.head.name, candidate=chosen.id, evaluation=evaluation)
+
+
+def passed_sanitizers(task: str, candidate: str, *, tag: str = "main") -> bool:
+    """Whether every sanitizer that knows the candidate's language looked at it here and found nothing.
+
+    What was found before of the same candidate, task and device is not looked for again. Raises Missing where no
+    sanitizer knows the language.
+
+    Args:
+        task: The task, by path or group/name.
+        candidate: A folder, an id, or baseline, entry, best, or a peer's name.
+        tag: The campaign that 'best' refers to.
+    """
+    from warpsmith.surface.gate import sanitized, verdict
+
+    space = _workspace()
+    known = space.task(task)
+    return verdict(sanitized(space, known, space.candidate(known, candidate, tag), "release")) == "passed"
 
 
 def bench(
@@ -270,9 +310,11 @@ def report(task: str, *, tag: str = "main") -> answers.ReportAnswer:
 
 
 VERBS: tuple[Callable[..., Any], ...] = (
-    doctor, new, check, bench, optimize, stop, submit, history, show, diff, report,
+    doctor, new, check, bench, profile, explain, optimize, stop, submit, history, show, diff, report,
+    promote, reject, verify, releases, handoff, regress,
+    knowledge, knowledge_search, knowledge_show, knowledge_import, knowledge_export,
 )  # fmt: skip
-"""In the order of the help."""
+"""In the order of the help; an underscore in a name is a space on the command line."""
 
 
 def _targets() -> tuple[Target, ...]:
@@ -323,7 +365,8 @@ def _write_report(space: Workspace, known: Known, tag: str) -> tuple[str, str]:
 
     name = known.loaded.head.name
     past = space.history(name, tag)
-    seen = view(past, known.loaded.kernel)
+    assert past.campaign is not None
+    seen = view(past, known.loaded.kernel, space.measured_ceilings(past.campaign.target))
     best = past.candidates[seen.best]
     sources = {s.path: space.blobs.get(s.content).decode(errors="replace") for s in best.sources}
     folder = space.campaign_folder(name, tag)

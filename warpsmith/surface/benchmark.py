@@ -37,25 +37,32 @@ def run_benchmark(
     entries = []
     for given, candidate in chosen:
         evaluation = space.measure(known, target, candidate, rival, Effort(effort), name="bench")
-        entries.append(_entry(given, candidate, evaluation, campaign))
+        entries.append(entry(given, candidate, evaluation, campaign))
     path = _path(space, known, name)
-    answer = BenchAnswer(
+    answer = report(campaign, entries, rival.id, os.path.relpath(path), name=name, against=against, notes=notes)
+    write_atomic(path, answer.model_dump_json(indent=1))
+    return answer
+
+
+def report(
+    campaign: Campaign, entries: list[BenchEntry], rival: str, path: str, *, name: str, against: str, notes: str
+) -> BenchAnswer:
+    """A benchmark report of some entries, all measured beside ``rival``."""
+    return BenchAnswer(
         exit_status=_status(entries),
-        task=known.loaded.head.name,
+        task=campaign.task_name,
         name=name,
         against=against,
-        rival=rival.id,
-        effort=effort,
+        rival=rival,
+        effort=entries[0].evaluation.effort.value,
         environment=_environment(campaign),
         command=(Path(sys.argv[0]).name, *sys.argv[1:]),
         notes=notes,
         at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         noise_floor=campaign.noise_floor,
         entries=tuple(entries),
-        report=os.path.relpath(path),
+        report=path,
     )
-    write_atomic(path, answer.model_dump_json(indent=1))
-    return answer
 
 
 def _path(space: Workspace, known: Known, name: str) -> Path:
@@ -74,15 +81,18 @@ def _named(space: Workspace, known: Known, name: str) -> Candidate | None:
         raise BadInput(f"{_path(space, known, name)}: not a report of this version.", "Make it anew.") from error
 
 
-def _entry(name: str, candidate: Candidate, evaluation: Evaluation, campaign: Campaign) -> BenchEntry:
-    answer: Comparison | None = compare(evaluation, campaign)
+def entry(
+    name: str, candidate: Candidate, evaluation: Evaluation, campaign: Campaign, confidence: float = 0.95
+) -> BenchEntry:
+    """One candidate of a report."""
+    answer: Comparison | None = compare(evaluation, campaign, confidence)
     return BenchEntry(
         name=name,
         candidate=candidate,
         status=evaluation.status.value,
         detail=evaluation.detail,
         verdict=answer.verdict.value if answer else None,
-        ratio=ratio_of(answer.overall) if answer else None,
+        ratio=ratio_of(answer.overall, answer.detectable) if answer else None,
         workloads={w: ratio_of(e) for w, e in answer.workloads.items()} if answer else {},
         regressed=answer.regressed if answer else (),
         evaluation=evaluation,

@@ -19,18 +19,18 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Parameter
 
 from warpsmith import __version__
-from warpsmith.errors import WarpsmithError
+from warpsmith.errors import BadInput, WarpsmithError
 from warpsmith.surface import api
 
 USAGE, BUG, INTERRUPTED = 3, 5, 130
-HIDDEN = {"watch"}
+HIDDEN = {"watch", "application", "hook"}
 """Parameters of verbs that a command line cannot give."""
 SPELLED: dict[str, str | tuple[str, ...]] = {"set_": ("--set",)}
 """Flags whose Python name is taken."""
 
 
-def build_app() -> App:
-    """The application with one command per verb."""
+def build_app(application: tuple[str, ...] = ()) -> App:
+    """The application with one command per verb. ``application`` is what stands behind ``--``: a program to be run."""
     app = App(
         name="warpsmith",
         help="Make a kernel faster, with the evidence: observe, propose, judge, release.",
@@ -38,16 +38,31 @@ def build_app() -> App:
         help_format="plaintext",
         result_action="return_value",
     )
+    groups: dict[str, App] = {}
     for verb in api.VERBS:
-        app.command(_command(verb), name=verb.__name__)
+        group, _, name = spelled(verb).partition(" ")
+        command = _command(verb, application)
+        if any(spelled(other).startswith(f"{group} ") for other in api.VERBS):
+            if group not in groups:
+                groups[group] = App(name=group)
+                app.command(groups[group])
+            within = groups[group]
+            within.command(command, name=name) if name else within.default(command)
+        else:
+            app.command(command, name=group)
     return app
 
 
-def _command(verb: Callable[..., Any]) -> Callable[..., Any]:
+def spelled(verb: Callable[..., Any]) -> str:
+    """A verb as it is typed: ``knowledge search`` for ``knowledge_search``."""
+    return verb.__name__.replace("_", " ")
+
+
+def _command(verb: Callable[..., Any], application: tuple[str, ...]) -> Callable[..., Any]:
     """``verb`` with ``--json``, and without what only Python can pass; prints the answer, returns its exit status."""
     signature = inspect.signature(verb)
     takes_watch = "watch" in signature.parameters
-    shown = [_spelled(p) for name, p in signature.parameters.items() if name not in HIDDEN]
+    shown = [_spelled(p, verb.__globals__) for name, p in signature.parameters.items() if name not in HIDDEN]
     asked = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON document on standard output.")]
     shown.append(inspect.Parameter("json_", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=asked))
 
@@ -57,6 +72,10 @@ def _command(verb: Callable[..., Any]) -> Callable[..., Any]:
             from warpsmith.surface.render import progress
 
             options["watch"] = progress
+        if application:
+            if "application" not in signature.parameters:
+                raise BadInput(f"'{spelled(verb)}' runs no program of yours: {' '.join(application)}.", "Leave -- out.")
+            options["application"] = application
         answer = verb(*arguments, **options)
         if json_:
             print(answer.model_dump_json(indent=1))
@@ -72,8 +91,9 @@ def _command(verb: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _spelled(parameter: inspect.Parameter) -> inspect.Parameter:
-    scope = {**vars(typing), **vars(api), "Path": Path}
+def _spelled(parameter: inspect.Parameter, known: dict[str, Any]) -> inspect.Parameter:
+    """``known`` are the names of the module that the verb is written in."""
+    scope = {**vars(typing), "Path": Path, **known}
     annotation = eval(parameter.annotation, scope) if isinstance(parameter.annotation, str) else parameter.annotation
     settings = Parameter(name=SPELLED.get(parameter.name), negative=() if annotation is bool else None)
     return parameter.replace(annotation=Annotated[annotation, settings])
@@ -81,11 +101,13 @@ def _spelled(parameter: inspect.Parameter) -> inspect.Parameter:
 
 def run(arguments: list[str]) -> int:
     """Carry out one command line; returns its exit status. Prints errors, never a traceback but for our own bugs."""
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    arguments, application = arguments[:at], tuple(arguments[at + 1 :])
     wants_json = "--json" in arguments
     try:
         if platform.system() != "Linux":
             raise WarpsmithError(f"warpsmith supports Linux; this is {platform.system()}.", "Run it on Linux.")
-        status = build_app()(arguments, exit_on_error=False, print_error=False)
+        status = build_app(application)(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         return _complain(str(error), "See 'warpsmith --help'.", USAGE, wants_json)
     except WarpsmithError as error:

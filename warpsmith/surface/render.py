@@ -12,14 +12,16 @@ from rich.table import Table
 from rich.text import Text
 
 from warpsmith.analyse.compare import compare
+from warpsmith.analyse.rates import Rate
 from warpsmith.analyse.standing import standing
 from warpsmith.campaign import Watcher
 from warpsmith.model.base import short
 from warpsmith.model.campaign import Event, Finished, Started
 from warpsmith.model.evaluation import Evaluation
-from warpsmith.model.step import Fault, Measure, Proposal
+from warpsmith.model.step import Explain, Fault, Measure, Proposal
 from warpsmith.store.history import History
 from warpsmith.surface import answers
+from warpsmith.surface.explained import explanation_text, profile_text
 from warpsmith.surface.view import Ratio, Row, View, ratio_of
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ WIDTH = 140
 
 def show(answer: answers.Answer) -> None:
     """Print an answer on standard output."""
+    from warpsmith.surface import render_knowledge, render_ship  # noqa: F401 (register their answers)
+
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     _render(answer, console)
 
@@ -38,6 +42,11 @@ def show(answer: answers.Answer) -> None:
 @singledispatch
 def _render(answer: answers.Answer, out: Console) -> None:
     raise TypeError(f"no text for {type(answer).__name__}")
+
+
+def power_text(ratio: Ratio | None) -> str:
+    """``1.2 %``: the smallest gain that would have been found 9 times in 10."""
+    return f"{ratio.detectable:.2%}" if ratio is not None and ratio.detectable is not None else "-"
 
 
 def ratio_text(ratio: Ratio | None) -> str:
@@ -68,20 +77,23 @@ def _(answer: answers.DoctorAnswer, out: Console) -> None:
             f" over {calibration['comparisons']} A/A comparisons; copies "
             + ", ".join(f"{int(b) / 1e6:.0f} MB {r / 1e9:.1f} GB/s" for b, r in calibration["copy_bytes_per_s"].items())
         )
+        wrong = Rate.model_validate(calibration["different"])
+        out.print(f"  identical candidates called faster or slower: {wrong.said} at 95 % confidence", highlight=False)
+    if answer.plants and answer.misjudged:
+        _render_plants(answer.plants, answer.misjudged, out)
 
-    if answer.plants:
-        _render_plants(answer.plants, out)
 
-
-def _render_plants(plants: tuple[answers.PlantCheck, ...], out: Console) -> None:
+def _render_plants(plants: tuple[answers.PlantCheck, ...], misjudged: Rate, out: Console) -> None:
     table = Table("device", "planted", "what it does", "expected", "given", "right", "detail")
     for p in plants:
         right = "yes" if p.right else "NO"
         table.add_row(p.hardware, p.name, Text(p.what), p.expected, p.given, right, Text(p.detail))
     out.print(table)
-    missed = sum(not p.right for p in plants)
-    said = f"misjudged {missed} of {len(plants)}" if missed else f"found all {len(plants)}"
-    out.print(f"the judge {said} ({sum(p.seconds for p in plants):.0f} s)", highlight=False)
+    seconds = sum(p.seconds for p in plants)
+    found = f"found all {len(plants)}: " if not misjudged.seen else ""
+    out.print(f"the judge {found}misjudged {misjudged.said} at 95 % confidence ({seconds:.0f} s)", highlight=False)
+    if missing := sorted({"cpu", "cuda"} - {p.hardware for p in plants}):
+        out.print(f"not run, for want of a device: {', '.join(missing)}", highlight=False)
 
 
 @_render.register
@@ -109,18 +121,24 @@ def _render_evaluation(evaluation: Evaluation, out: Console) -> None:
         table.add_row(result.workload, result.status.value, *numbers, Text(result.detail))
     if evaluation.workloads:
         out.print(table)
+    for tool in evaluation.sanitizers:
+        out.print(Text(f"{tool.tool}: {tool.status}{f' ({tool.reason})' if tool.reason else ''}"))
+        for finding in tool.findings:
+            out.print(Text(f"  {finding.said}"))
     for kernel in evaluation.build.kernels if evaluation.build else ():
-        out.print(f"{kernel.name}: {kernel.registers} registers, {kernel.spill_bytes} B spilled, "
-                  f"{kernel.shared_bytes} B shared", highlight=False)  # fmt: skip
+        counts = (kernel.registers, kernel.spill_bytes, kernel.shared_bytes)
+        registers, spilled, shared = ("?" if count is None else count for count in counts)
+        out.print(f"{kernel.name}: {registers} registers, {spilled} B spilled, {shared} B shared", highlight=False)
 
 
 @_render.register
 def _(answer: answers.BenchAnswer, out: Console) -> None:
-    table = Table("candidate", "id", "status", "verdict", f"speed-up over {answer.against}", "regressed")
+    power = "gain found 9 times in 10"
+    table = Table("candidate", "id", "status", "verdict", f"speed-up over {answer.against}", power, "regressed")
     for entry in answer.entries:
         table.add_row(
             entry.name, short(entry.candidate.id), entry.status, entry.verdict or "-", ratio_text(entry.ratio),
-            ", ".join(entry.regressed),
+            power_text(entry.ratio), ", ".join(entry.regressed),
         )  # fmt: skip
     out.print(table)
     for entry in answer.entries:
@@ -145,6 +163,7 @@ def _(answer: answers.OptimizeAnswer, out: Console) -> None:
             f"candidate: {short(seen.best)}  {_parameters(seen.best_parameters)}", highlight=False, soft_wrap=True
         )
         out.print(f"speed-up:  {ratio_text(seen.ratio)} over the baseline, {seen.verdict}, {gate}", highlight=False)
+        out.print(f"power:     a gain of {power_text(seen.ratio)} is found 9 times in 10", highlight=False)
     out.print(f"stopped:   {seen.stopped_because or 'the plan is empty'}", highlight=False)
     out.print(f"report:    {answer.report}", highlight=False, soft_wrap=True)
 
@@ -164,6 +183,18 @@ def _render_workloads(seen: View, out: Console) -> None:
             f"{w.copy_share.speedup:.1%}" if w.copy_share else "-",
         )
     out.print(table)
+
+
+@_render.register
+def _(answer: answers.ProfileAnswer, out: Console) -> None:
+    if answer.evaluation is not None:
+        _render_evaluation(answer.evaluation, out)
+    profile_text(answer, out)
+
+
+@_render.register
+def _(answer: answers.ExplainAnswer, out: Console) -> None:
+    explanation_text(answer, out)
 
 
 @_render.register
@@ -256,6 +287,9 @@ def _doing(event: Started) -> str:
 
 def _line(event: Finished, h: History) -> str:
     step, outcome = event.step, event.outcome
+    if isinstance(outcome, Fault) and isinstance(step, Explain):
+        end = "the campaign goes on without it" if outcome.final else "trying again"
+        return f"explain {short(step.candidate)}: {outcome.what}: {outcome.detail}; {end}"
     if isinstance(outcome, Fault):
         return f"{step.kind}: fault: {outcome.what}; trying again"
     if isinstance(outcome, Proposal):

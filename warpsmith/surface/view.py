@@ -9,24 +9,32 @@ import statistics
 from collections.abc import Mapping
 
 from warpsmith.analyse.compare import Comparison, Effect, Verdict, compare, effect
+from warpsmith.analyse.rates import upper95
+from warpsmith.analyse.reasons import status_of, strongest, why
 from warpsmith.analyse.roofline import Roof, roof
 from warpsmith.analyse.standing import Standing, direct, standing
 from warpsmith.campaign import asking_ends
 from warpsmith.model.base import Record
 from warpsmith.model.campaign import Campaign
-from warpsmith.model.evaluation import Build, Effort, Evaluation, Status
+from warpsmith.model.evaluation import Build, Effort, Evaluation
 from warpsmith.model.target import Target
 from warpsmith.model.task import KernelTask
 from warpsmith.store.history import History
+from warpsmith.surface.limits import Limits, limits, why_not
 
 
 class Ratio(Record):
-    """A speed-up (rival over candidate: 1.25 means a fifth less time) with its 95 % interval over ``pairs`` pairs."""
+    """A speed-up (rival over candidate: 1.25 means a fifth less time) with its interval over ``pairs`` pairs."""
 
     speedup: float
     low: float | None
     high: float | None
     pairs: int
+    confidence: float = 0.95
+    detectable: float | None = None
+    """The power: the smallest gain, as a share of the rival's time, that this comparison would have called faster with
+    probability 0.9, given the spread of its pairs. None where that is not known, or not asked.
+    """
 
 
 class Row(Record):
@@ -105,6 +113,10 @@ class View(Record):
     seed: int
     target: Target
     noise_floor: float
+    noise_comparisons: int = 0
+    """Comparisons of identical candidates that the floor comes from."""
+    noise_beyond: float | None = None
+    """95 % upper bound on the share of such comparisons that go beyond it; None where none is known."""
     min_gain: float
     judge: str
     baseline: str
@@ -112,7 +124,9 @@ class View(Record):
     best_parameters: dict[str, int]
     verdict: str | None
     ratio: Ratio | None
-    """Best over baseline, measured directly at confirm effort or above."""
+    """Best over baseline: of the run that is published, or measured directly where that is still to be made."""
+    published: int | None = None
+    """Which of the campaign's published runs gave that ratio, from 1; None: the run that did also chose the best."""
     promotable: bool
     stopped_because: str | None
     measured: int
@@ -124,29 +138,40 @@ class View(Record):
     workloads: tuple[WorkloadRow, ...]
     peers: tuple[PeerRow, ...]
     roof: Roof | None
+    limits: Limits | None = None
+    """What limits the best, where a leader was profiled."""
+    unexplained: str = ""
+    """Why no leader was profiled, where that was tried."""
     build: Build | None
     conditions: tuple[str, ...]
     lineage: tuple[str, ...]
     """From the baseline to the best, by measured succession."""
 
 
-def ratio_of(found: Effect) -> Ratio:
-    """An effect as people read it; an unknown end is None."""
+def ratio_of(found: Effect, detectable: float | None = None) -> Ratio:
+    """An effect as people read it, with the power of its comparison; an unknown end is None."""
     low, high = found.interval
     finite = math.isfinite(low) and math.isfinite(high) and low > 0
-    return Ratio(speedup=found.speedup, low=low if finite else None, high=high if finite else None, pairs=found.pairs)
+    return Ratio(
+        speedup=found.speedup,
+        low=low if finite else None,
+        high=high if finite else None,
+        pairs=found.pairs,
+        confidence=found.confidence,
+        detectable=detectable,
+    )
 
 
-def view(h: History, task: KernelTask | None) -> View:
-    """Everything that is shown of ``h``; ``task`` adds bytes and flops."""
+def view(h: History, task: KernelTask | None, measured: Mapping[str, float] | None = None) -> View:
+    """Everything that is shown of ``h``; ``task`` adds bytes and flops, ``measured`` the device's ceilings."""
     c = h.campaign
     assert c is not None
     s = standing(h, c)
-    proof = direct(h, s.best, c.baseline) if s.best != c.baseline else None
-    answer = compare(proof, c) if proof else None
+    run = s.published.get(s.best)
+    proof = run.evaluation if run else direct(h, s.best, c.baseline) if s.best != c.baseline else None
+    answer = run.comparison if run else compare(proof, c) if proof else None
     workloads = _workloads(proof, answer, c, task) if proof and answer else ()
-    gained = answer is not None and answer.verdict is Verdict.faster and proof is not None
-    promotable = gained and answer is not None and 1 - math.exp(answer.overall.log) >= c.min_gain
+    gained = answer is not None and answer.verdict is Verdict.faster and 1 - math.exp(answer.overall.log) >= c.min_gain
     return View(
         task=c.task_name,
         tag=c.tag,
@@ -154,14 +179,17 @@ def view(h: History, task: KernelTask | None) -> View:
         seed=c.seed,
         target=c.target,
         noise_floor=c.noise_floor,
+        noise_comparisons=c.noise_comparisons,
+        noise_beyond=upper95(0, c.noise_comparisons) if c.noise_comparisons else None,
         min_gain=c.min_gain,
         judge=c.judge,
         baseline=c.baseline,
         best=s.best,
         best_parameters=h.candidates[s.best].parameters,
         verdict=answer.verdict.value if answer else None,
-        ratio=ratio_of(answer.overall) if answer else None,
-        promotable=promotable and proof is not None and proof.effort is not Effort.screen,
+        ratio=ratio_of(answer.overall, answer.detectable) if answer else None,
+        published=run.number if run else None,
+        promotable=gained and run is not None,
         stopped_because=asking_ends(c.budget, h, s),
         measured=h.measured,
         rounds=len(h.rounds),
@@ -174,25 +202,21 @@ def view(h: History, task: KernelTask | None) -> View:
         roof=roof(
             [(w.name, w.flops, w.bytes, w.candidate_s, w.copy_bytes_per_s) for w in workloads], c.peak_flops_per_s
         ),
+        limits=limits(h, s, c, measured or {}),
+        unexplained=why_not(h, s, c),
         build=proof.build if proof else None,
         conditions=proof.conditions if proof else (),
         lineage=s.leaders,
     )
 
 
-def _strongest(h: History, candidate: str) -> Evaluation | None:
-    """The evaluation with the most pairs, the latest of equals; beside another candidate where there is one."""
-    found = [e for (c, r, _), e in h.evaluations.items() if c == candidate and c != r]
-    alone = [e for (c, _, _), e in h.evaluations.items() if c == candidate]
-    return max(reversed(found or alone), key=lambda e: e.effort.pairs, default=None)
-
-
 def _row(h: History, s: Standing, c: Campaign, identity: str) -> Row:
     candidate = h.candidates[identity]
-    evaluation = _strongest(h, identity)
-    answer = compare(evaluation, c) if evaluation else None
+    evaluation = strongest(h, identity)
+    run = s.published.get(identity)
+    answer = run.comparison if run and run.evaluation is evaluation else compare(evaluation, c) if evaluation else None
     estimate = s.estimates.get(identity)
-    status, detail = _status(h, s, identity, evaluation)
+    status, detail = status_of(h, s, identity, evaluation)
     return Row(
         id=identity,
         origin=h.origins[identity],
@@ -204,48 +228,12 @@ def _row(h: History, s: Standing, c: Campaign, identity: str) -> Row:
         verdict=answer.verdict.value if answer else None,
         effort=evaluation.effort.value if evaluation else None,
         rival=evaluation.rival if evaluation else None,
-        ratio=ratio_of(answer.overall) if answer else None,
+        ratio=ratio_of(answer.overall, answer.detectable) if answer else None,
         speedup=math.exp(-estimate) if estimate is not None else None,
         leader=identity in s.leaders,
-        why=_why(s, c, identity, status, detail, answer, evaluation),
+        why=why(s, c, identity, status, detail, answer, evaluation),
         measurements=next((n for n, p in enumerate(h.evaluations, 1) if p[0] == identity), None),
     )
-
-
-def _status(h: History, s: Standing, identity: str, evaluation: Evaluation | None) -> tuple[str, str]:
-    if identity in s.failed:
-        status, _, detail = s.failed[identity].partition(": ")
-        return status, detail
-    if evaluation is not None:
-        return evaluation.status.value, evaluation.detail
-    return ("untried", "") if identity in s.untried else ("lost", _faults(h, identity))
-
-
-def _faults(h: History, identity: str) -> str:
-    reasons = [r for key, rs in h.faults.items() for r in rs if getattr(h.faulted[key], "candidate", "") == identity]
-    return reasons[-1] if reasons else "not measured"
-
-
-def _why(
-    s: Standing, c: Campaign, identity: str, status: str, detail: str, answer: Comparison | None, e: Evaluation | None
-) -> str:
-    if identity == c.baseline:
-        return "the baseline"
-    if status not in (Status.passed.value,):
-        return f"rejected: {status}" + (f": {detail.splitlines()[0]}" if detail else "")
-    if answer is None or e is None:
-        return "verified only"
-    if identity == s.best:
-        return "kept: the best so far"
-    if identity in s.leaders:
-        return "kept, then passed by a better one"
-    if identity in c.peers.values():
-        return "a peer: shown, never a leader"
-    if answer.regressed:
-        return f"rejected: slower on {', '.join(answer.regressed)}"
-    if answer.broken:
-        return f"rejected: breaks {', '.join(answer.broken)}"
-    return f"rejected: {answer.verdict.value} than its rival in the {e.effort.value}"
 
 
 def _curve(h: History, s: Standing, c: Campaign) -> tuple[CurvePoint, ...]:
@@ -316,10 +304,10 @@ def _peer(h: History, s: Standing, c: Campaign, name: str, identity: str) -> Pee
         name=name,
         id=identity,
         status=s.failed.get(identity, evaluation.status.value if evaluation else "not measured"),
-        best_over_peer=ratio_of(_inverse(answer.overall)) if answer else None,
+        best_over_peer=ratio_of(_inverse(answer.overall), answer.detectable) if answer else None,
         workloads={w: ratio_of(_inverse(e)) for w, e in per_workload.items()},
     )
 
 
 def _inverse(found: Effect) -> Effect:
-    return Effect(-found.log, -found.high, -found.low, found.pairs)
+    return Effect(-found.log, -found.high, -found.low, found.pairs, found.confidence)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from warpsmith.analyse.compare import compare, noise_floor
+from warpsmith.analyse.compare import Verdict, compare, noise_floor
 from warpsmith.campaign import Watcher, optimize
 from warpsmith.crew import LocalCrew, write_step
 from warpsmith.errors import BadInput, WarpsmithError
@@ -27,7 +27,7 @@ from warpsmith.model.base import digest, short
 from warpsmith.model.campaign import Budget, Campaign
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Effort, Evaluation
-from warpsmith.model.step import Fault, Measure, Request, Result
+from warpsmith.model.step import Explain, Fault, Measure, ProfileRequest, Request, Result
 from warpsmith.model.target import Calibration, Target
 from warpsmith.propose import PROPOSERS, Proposer
 from warpsmith.settings import Settings, load
@@ -37,9 +37,11 @@ from warpsmith.store.folders import CANDIDATE_FILE, LoadedTask, find_task, load_
 from warpsmith.store.history import History, fold
 from warpsmith.store.ledger import Ledger, read_events
 from warpsmith.surface.bare import bare_campaign
-from warpsmith.toolchains import Configuration
+from warpsmith.surface.diagnoses import ceilings
+from warpsmith.surface.profiling import explains, profile_request
+from warpsmith.toolchains import Asked
 
-JUDGE = (sys.executable, "-m", "warpsmith.judge")
+JUDGE = (sys.executable, "-P", str(Path(__file__).parent.parent / "judge" / "start.py"), "warpsmith.session")
 CALIBRATION = Path(__file__).parent.parent / "judge" / "calibration"
 CALIBRATION_RUNS = 3
 """A/A comparisons of a calibration, ten pairs each."""
@@ -148,7 +150,7 @@ class Workspace:
         step: Measure,
         candidate: Candidate,
         rival: Candidate,
-        configuration: Configuration = "release",
+        configuration: Asked = "release",
     ) -> Request:
         """A measurement, complete."""
         return Request(
@@ -163,6 +165,7 @@ class Workspace:
             configuration=configuration,
             cold=self.settings.cold,
             timeout_s=self.settings.call_timeout_s,
+            limit_s=self.settings.step_timeout_s,
             cache=str(self.home / "cache"),
         )
 
@@ -191,7 +194,10 @@ class Workspace:
         def request_for(step: Measure, candidate: Candidate, rival: Candidate) -> Request:
             return self.request(known, campaign.target, step, candidate, rival)
 
-        return LocalCrew(executor, proposer, request_for, self.blobs, known.loaded.folder, inbox)
+        def profile_for(step: Explain, candidate: Candidate) -> ProfileRequest:
+            return profile_request(self, known, campaign.target, step, candidate)
+
+        return LocalCrew(executor, proposer, request_for, self.blobs, known.loaded.folder, inbox, profile_for)
 
     def proposer(self, name: str) -> Proposer:
         """A proposer by name. Raises BadInput."""
@@ -222,9 +228,11 @@ class Workspace:
             guardrails=head.guardrails,
             min_gain=head.gate.min_gain if settings.min_gain < 0 else settings.min_gain,
             noise_floor=calibration.noise_floor,
+            noise_comparisons=calibration.comparisons,
             peak_flops_per_s=calibration.flops_per_s,
             batch=settings.batch,
             attempts=settings.attempts,
+            explain=settings.explain and explains(known),
         )
 
     def optimize(self, known: Known, tag: str, budget: Budget, watch: Watcher | None = None) -> History:
@@ -250,11 +258,19 @@ class Workspace:
         except (OSError, ValidationError):
             return self.calibrate(target)
 
+    def measured_ceilings(self, target: Target) -> dict[str, float]:
+        """What a calibration measured of the device; nothing where there was none. Never measures."""
+        try:
+            return ceilings(Calibration.model_validate_json(self._calibration_file(target).read_bytes()))
+        except (OSError, ValidationError):
+            return {}
+
     def calibrate(self, target: Target) -> Calibration:
         """Measure the noise floor (identical candidates against each other), copy rates and peak, and keep them."""
         known = self.packaged(target.hardware)
         same = known.entry
         effects = []
+        different = 0
         copies: dict[str, float] = {}
         for run in range(CALIBRATION_RUNS):
             evaluation = self.measure(known, target, same, same, Effort.confirm, name=f"calibrate-{run}")
@@ -263,6 +279,7 @@ class Workspace:
             if answer is None:
                 raise WarpsmithError(f"the calibration task failed: {evaluation.status}: {evaluation.detail}.")
             effects += [answer.overall]
+            different += answer.verdict in (Verdict.faster, Verdict.slower)
             for result in evaluation.workloads:
                 if result.ceiling is not None:
                     ceiling = result.ceiling
@@ -272,6 +289,7 @@ class Workspace:
             target=target.key,
             noise_floor=noise_floor(effects),
             comparisons=len(effects),
+            different=different,
             copy_bytes_per_s=copies,
             flops_per_s=self._peak(target),
             at=time.time(),
@@ -303,8 +321,9 @@ class Workspace:
         rival: Candidate,
         effort: Effort,
         name: str,
-        configuration: Configuration = "release",
+        configuration: Asked = "release",
         executor: LocalExecutor | None = None,
+        sanitizers: tuple[str, ...] = (),
     ) -> Evaluation:
         """One measurement outside any campaign, in a session of its own or in that of ``executor``.
 
@@ -312,6 +331,7 @@ class Workspace:
         """
         step = Measure(candidate=candidate.id, rival=rival.id, effort=effort, round=0)
         request = self.request(known, target, step, candidate, rival, configuration)
+        request = request.model_copy(update={"sanitizers": sanitizers})
         runs = executor or self.executor(self.home / "steps", target, name)
         key = digest([name, os.getpid(), time.time_ns()])
         try:

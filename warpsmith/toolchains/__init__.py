@@ -16,8 +16,14 @@ from warpsmith.errors import BadInput
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Build
 from warpsmith.model.target import Target
+from warpsmith.model.task import Argument
 
-Configuration = Literal["release", "debug"]
+Asked = Literal["release", "debug"]
+"""What a measurement can be asked for."""
+Configuration = Asked | Literal["sanitized", "profiled"]
+"""``profiled`` is ``release`` with the places of its lines. ``sanitized`` is for runs under sanitizers: the same, and
+host code has their checks compiled in.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,10 @@ class Job:
     target: Target
     configuration: Configuration
     output: Path
+    arguments: tuple[Argument, ...] = ()
+    """Those of the task, where kernels take their types from them (model.candidate.SPECIALISES); none otherwise."""
+    alignment: int = 1
+    """What every buffer of the task is aligned to, in bytes; where there are arguments."""
 
     @property
     def defines(self) -> tuple[str, ...]:
@@ -57,7 +67,12 @@ class Toolchain(Protocol):
 TOOLCHAINS = {
     "c": "warpsmith.toolchains.c:C",
     "cuda": "warpsmith.toolchains.cuda:Cuda",
+    "cute": "warpsmith.toolchains.cute:Cute",
+    "ptx": "warpsmith.toolchains.ptx:Ptx",
     "python": "warpsmith.toolchains.python:Python",
+    "torch": "warpsmith.toolchains.torch:Torch",
+    "triton": "warpsmith.toolchains.triton:Triton",
+    "tvm-ffi": "warpsmith.toolchains.tvmffi:TvmFfi",
 }
 """Name in ``candidate.toml`` to ``module:class``, imported when needed."""
 

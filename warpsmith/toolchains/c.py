@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import time
 from functools import lru_cache
@@ -17,7 +18,11 @@ BASE = ("-shared", "-fPIC", "-march=native", "-std=gnu17")
 FLAGS = {
     "release": ("-O3",),
     "debug": ("-O1", "-g", "-fno-omit-frame-pointer", "-fstack-protector-strong", "-Wall", "-Wextra"),
+    "sanitized": ("-O1", "-g", "-fno-omit-frame-pointer"),
+    "profiled": ("-O3", "-g", *(("-mno-avx512f",) if platform.machine() == "x86_64" else ())),  # valgrind knows none
 }
+SANITIZERS = ("-fsanitize=address,undefined", "-fsanitize-recover=undefined")
+"""Behind the candidate's own flags, which could turn them off."""
 
 
 class C:
@@ -33,9 +38,10 @@ class C:
         """One shared object from all ``.c`` files; headers are found beside them."""
         check_flags(job.candidate.flags)
         sources = [f for f in job.files if f.endswith(".c")]
+        last = SANITIZERS if job.configuration == "sanitized" else ()
         command = (
             *(compiler(), *BASE, *FLAGS[job.configuration]),
-            *(*job.defines, *job.candidate.flags, "-o", str(job.output), *sources, "-lm"),
+            *(*job.defines, *job.candidate.flags, *last, "-o", str(job.output), *sources, "-lm"),
         )
         began = time.monotonic()
         log = run(command, job.sources, job.output)

@@ -15,6 +15,7 @@ from pathlib import Path
 from warpsmith.errors import BuildFailed, Missing, WarpsmithError
 from warpsmith.sandbox import layers
 from warpsmith.sandbox.process import Cell, adopt, prepare, start
+from warpsmith.sandbox.scratch import scratch
 from warpsmith.sandbox.view import HOMES, tool
 
 TIMEOUT_S = 120.0
@@ -65,16 +66,22 @@ def run(
     apart = "files" in layers().how.layers
     cell = Cell(
         argv=(path, *argv[1:]),
-        environment=_environment("/tmp" if apart else tempfile.gettempdir()),
+        environment=environment("/tmp" if apart else tempfile.gettempdir()),
         cwd=str((folder or Path("/")).absolute()),
         reads=(*((folder,) if folder else ()), *reads),
         folders=(*tool(path), *toolkits(), *folders),
         limits=LIMITS,
         tmp_bytes=TMP_BYTES,
+        memory_bytes=LIMITS["RLIMIT_AS"],
     )
     status, log = _run(cell, output if apart else None)
     if status and _DRIVER_SAYS_KILLED.search(log):  # or a source says so: then it says so again
         status, log = _run(cell, output if apart else None)
+    return concluded(name, status, log, output)
+
+
+def concluded(name: str, status: int | None, log: str, output: Path | None) -> str:
+    """What a compiler printed that ended with ``status`` (None after a time-out). Raises as :func:`run` does."""
     if status is None:
         raise BuildFailed(f"{name} took longer than {TIMEOUT_S:g} s", log)
     if status == -signal.SIGKILL:
@@ -89,17 +96,19 @@ def run(
 def _run(cell: Cell, output: Path | None) -> tuple[int | None, str]:
     """The exit status (None after a time-out) and what was printed. ``output`` is made in a folder apart and copied."""
     how = layers().how
-    with tempfile.TemporaryDirectory(prefix="warpsmith-compile-") as scratch, tempfile.TemporaryFile() as printed:
-        prepare(Path(scratch), how)
+    with scratch("warpsmith-compile-") as made, tempfile.TemporaryFile() as printed:
+        prepare(made, how)
         if output is not None:
-            cell = replace(cell, writes=((Path(scratch), output.parent),))
+            cell = replace(cell, writes=((made, output.parent),))
         process = start(cell, how, stdout=printed, stderr=subprocess.STDOUT)
         try:
             status = process.wait(TIMEOUT_S)
+            if ran_out := process.ran_out:
+                raise BuildFailed(f"the compiler took more than {ran_out >> 20} MiB of memory", _read(printed.fileno()))
         finally:
             process.end()
         if output is not None and status == 0:
-            adopt(Path(scratch) / output.name, output, LIMITS["RLIMIT_FSIZE"])
+            adopt(made / output.name, output, LIMITS["RLIMIT_FSIZE"])
         return status, _read(printed.fileno())
 
 
@@ -109,7 +118,7 @@ def toolkits() -> tuple[Path, ...]:
     return tuple(p for p in map(Path, named) if p.is_dir() and p.resolve() not in HOMES)
 
 
-def _environment(temporary: str) -> dict[str, str]:
+def environment(temporary: str) -> dict[str, str]:
     """What a compiler needs to find its own parts, and nothing else of ours."""
     passed = {n: os.environ[n] for n in _PASSED if n in os.environ}
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TMPDIR": temporary, **passed}

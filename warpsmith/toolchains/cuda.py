@@ -13,15 +13,17 @@ import shutil
 import struct
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 from warpsmith.errors import BuildFailed, Missing
 from warpsmith.model.base import digest_bytes
 from warpsmith.model.evaluation import Build, KernelBuild
-from warpsmith.toolchains import Job
-from warpsmith.toolchains.compiler import run
+from warpsmith.sandbox.view import tool
+from warpsmith.toolchains import Job, spare
+from warpsmith.toolchains.compiler import run, toolkits
 
 FORCE = "WARPSMITH_CUDA_COMPILER"
 _FLAG = re.compile(
@@ -33,6 +35,8 @@ _HEADER = "cuda_bf16.h"
 NVRTC = Path(__file__).with_name("nvrtc.py")
 _UNUSABLE = 3
 """Exit status of nvrtc.py where NVRTC itself, not the source, is at fault."""
+MOST_SYMBOLS, LONGEST_NAME = 100_000, 4096
+"""Of a cubin: its bytes may be a stranger's, and reading them must end."""
 _SYMBOL_TABLE = 2
 _CUDA_ENTRY = 0x10
 """Bit of a symbol's ``st_other`` that marks a ``__global__`` function."""
@@ -49,7 +53,7 @@ class Cuda:
 
     def build(self, job: Job) -> Build:
         """One cubin for the target's architecture. Raises BuildFailed, also where a launch names no kernel of it."""
-        _check_flags(job.candidate.flags)
+        check_flags(job.candidate.flags)
         main = next((f for f in job.files if f.endswith(".cu")), None)
         if main is None:
             raise BuildFailed(f"there is no .cu file among {', '.join(job.files)}")
@@ -58,14 +62,7 @@ class Cuda:
         command, log = make(job, main)
         content = job.output.read_bytes()
         kernels = entries(content)
-        for launch in job.candidate.launch:
-            if launch.kernel not in kernels:
-                has = ", ".join(kernels) or "none"
-                raise BuildFailed(
-                    f"the cubin has no kernel {launch.kernel!r}; it has: {has}"
-                    ' (a kernel is declared extern "C" __global__)', log
-                )  # fmt: skip
-        said = {k.name: k for k in parse_ptxas(log)}
+        check_launches(job, kernels, log, 'a kernel is declared extern "C" __global__')
         return Build(
             toolchain=self.name,
             configuration=job.configuration,
@@ -73,9 +70,23 @@ class Cuda:
             seconds=time.monotonic() - began,
             binary=digest_bytes(content),
             binary_bytes=len(content),
-            kernels=tuple(said.get(name, KernelBuild(name=name)) for name in kernels),
+            kernels=kernel_facts(kernels, log),
             log=log,
         )
+
+
+def check_launches(job: Job, kernels: Sequence[str], log: str, hint: str) -> None:
+    """Raise BuildFailed where a launch names a kernel that the cubin lacks."""
+    for launch in job.candidate.launch:
+        if launch.kernel not in kernels:
+            has = ", ".join(kernels) or "none"
+            raise BuildFailed(f"the cubin has no kernel {launch.kernel!r}; it has: {has} ({hint})", log)
+
+
+def kernel_facts(kernels: Sequence[str], log: str) -> tuple[KernelBuild, ...]:
+    """The kernels of a cubin with what ``ptxas -v`` said of them."""
+    said = {k.name: k for k in parse_ptxas(log)}
+    return tuple(said.get(name, KernelBuild(name=name)) for name in kernels)
 
 
 def parse_ptxas(log: str) -> list[KernelBuild]:
@@ -107,16 +118,17 @@ def entries(cubin: bytes) -> list[str]:
             raise ValueError("not a 64-bit ELF file")
         table, size, count = struct.unpack_from("<Q", cubin, 40)[0], *struct.unpack_from("<HH", cubin, 58)
         sections = [struct.unpack_from("<IIQQQQIIQQ", cubin, table + i * size) for i in range(count)]
+        tables = [section for section in sections if section[1] == _SYMBOL_TABLE]
+        if sum(section[5] for section in tables) > MOST_SYMBOLS * 24:
+            raise ValueError(f"it has more than {MOST_SYMBOLS} symbols")
         names = []
-        for section in sections:
-            if section[1] != _SYMBOL_TABLE:
-                continue
+        for section in tables:
             strings = sections[section[6]][4]
             for at in range(section[4], section[4] + section[5], 24):
                 name, _, other = struct.unpack_from("<IBB", cubin, at)
                 if other & _CUDA_ENTRY:
                     start = strings + name
-                    names.append(cubin[start : cubin.index(b"\0", start)].decode())
+                    names.append(cubin[start : cubin.index(b"\0", start, start + LONGEST_NAME)].decode())
     except (struct.error, ValueError, IndexError, OverflowError) as error:
         raise BuildFailed(f"the compiler's output is no cubin: {error}") from None
     return names
@@ -145,25 +157,51 @@ def _nvrtc(job: Job, main: str) -> tuple[tuple[str, ...], str]:
         *_options(job, "--ptxas-options=-v", "--ptxas-options="),
     )
     said = {"paths": _paths(), "source": main, "options": options, "output": str(job.output)}
+    if (ready := spare.take(waiting(job.target.architecture))) is not None:
+        with _named():
+            return ("nvrtc", *options, main), ready.compile("NVRTC", job.sources, said, job.output)
     path = job.output.with_name("nvrtc.json")
     path.write_text(json.dumps(said))
     try:
-        log = run(
-            (*_worker(), "compile", str(path)), job.sources, job.output, reads=(NVRTC, path), folders=_packages(folders)
-        )
-    except BuildFailed as failed:
-        said_by = failed.message.replace(Path(sys.executable).name, "NVRTC", 1)
-        if said_by.startswith(f"NVRTC ended with status {_UNUSABLE}:"):
-            raise Missing(f"{said_by}.", f"Mend the installation, or set {FORCE}=nvcc.") from None
-        raise BuildFailed(said_by, failed.log) from None
+        with _named():
+            log = run(
+                (*_worker(), "compile", str(path)), job.sources, job.output, reads=(NVRTC, path),
+                folders=_packages(folders),
+            )  # fmt: skip
     finally:
         path.unlink()
     return ("nvrtc", *options, main), log
 
 
+@contextmanager
+def _named() -> Iterator[None]:
+    """NVRTC's failures under its own name, not that of the interpreter; Missing where the library is at fault."""
+    try:
+        yield
+    except BuildFailed as failed:
+        said_by = failed.message.replace(Path(sys.executable).name, "NVRTC", 1)
+        if said_by.startswith(f"NVRTC ended with status {_UNUSABLE}:"):
+            raise Missing(f"{said_by}.", f"Mend the installation, or set {FORCE}=nvcc.") from None
+        raise BuildFailed(said_by, failed.log) from None
+
+
+def waiting(architecture: str) -> spare.Kind:
+    """An NVRTC process that waits for its job, for code of that architecture."""
+    folders = include_folders()
+    options = (f"-arch={architecture}", *(f"-I{folder}" for folder in folders), "-std=c++17")
+    argv = (*_worker(), "wait", json.dumps(_paths()), json.dumps(options))
+    return spare.Kind(argv, (NVRTC,), (*tool(sys.executable), *toolkits(), *_packages(folders)))
+
+
+def keep_ready(architecture: str) -> None:
+    """Have a process wait ahead of each build that this process will make, where NVRTC is what builds."""
+    if _version(os.environ.get(FORCE, ""), os.environ.get("PATH", "")).startswith("NVRTC"):
+        spare.want(waiting(architecture))
+
+
 def _nvcc(job: Job, main: str) -> tuple[tuple[str, ...], str]:
     options = (f"-arch={job.target.architecture}", "-I.", *_options(job, "-Xptxas=-v", "-Xptxas="))
-    log = run((_nvcc_path(), "-cubin", *options, "-o", str(job.output), main), job.sources, job.output)
+    log = run((nvcc_path(), "-cubin", *options, "-o", str(job.output), main), job.sources, job.output)
     return ("nvcc", "-cubin", *options, "-o", "OUTPUT", main), log
 
 
@@ -171,11 +209,11 @@ def _options(job: Job, verbose: str, to_ptxas: str) -> tuple[str, ...]:
     """What both compilers are told, beside architecture and headers. ``-O`` is for ptxas, whose default is 3."""
     flags = tuple(f"{to_ptxas}{flag}" if re.fullmatch("-O[0-3]", flag) else flag for flag in job.candidate.flags)
     standard = () if any(flag.startswith("-std=") for flag in flags) else ("-std=c++17",)
-    debug = ("-lineinfo",) if job.configuration == "debug" else ()
+    debug = () if job.configuration == "release" else ("-lineinfo",)
     return (*standard, verbose, *debug, *job.defines, *flags)
 
 
-def _check_flags(flags: Sequence[str]) -> None:
+def check_flags(flags: Sequence[str]) -> None:
     """Raise BuildFailed for a flag beyond tuning: nvcc's others can read files, write files and run programs."""
     for flag in flags:
         if not _FLAG.fullmatch(flag):
@@ -197,7 +235,7 @@ def _version(forced: str, path: str) -> str:
         except (BuildFailed, Missing) as error:
             reason = error.log.strip() if isinstance(error, BuildFailed) else error.message
     if forced != "nvrtc" and shutil.which("nvcc", path=path):
-        printed = run((_nvcc_path(), "--version"), None)
+        printed = run((nvcc_path(), "--version"), None)
         found = re.search(r"\bV(\d+\.\d+\.\d+)", printed)
         return f"nvcc {found.group(1) if found else printed.strip()[-60:]}"
     raise Missing(
@@ -206,7 +244,8 @@ def _version(forced: str, path: str) -> str:
     )
 
 
-def _nvcc_path() -> str:
+def nvcc_path() -> str:
+    """Where nvcc is. Raises Missing."""
     path = shutil.which("nvcc")
     if path is None:
         raise Missing("nvcc was not found.", "Install the CUDA toolkit, and put nvcc on PATH.")

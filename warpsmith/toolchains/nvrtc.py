@@ -3,6 +3,8 @@
 Started by file path, never imported: hostile source must not meet a compiler inside the judge's process.
 
     nvrtc.py version PATHS          prints NVRTC's version; PATHS is a JSON list for ``sys.path``
+    nvrtc.py wait PATHS OPTIONS     gets warm by compiling next to nothing with OPTIONS (JSON), then reads a line from
+                                    standard input: the path of a JOB.json, which it compiles in the folder beside it
     nvrtc.py compile JOB.json       ``paths``, ``source``, ``options``, ``output``; the log goes to standard output
 
 Exit status 0: done. 1: the source does not compile. 3: NVRTC cannot be used.
@@ -11,6 +13,7 @@ Exit status 0: done. 1: the source does not compile. 3: NVRTC cannot be used.
 import ctypes
 import glob
 import json
+import os
 import sys
 from typing import Any
 
@@ -71,10 +74,26 @@ def compile_job(path: str) -> None:
         output.write(cubin)
 
 
+def wait(paths: list[str], options: list[str]) -> None:
+    """Load all that the first compilation loads, then compile one job; none where standard input ends first."""
+    nvrtc = load(paths)
+    given = [option.encode() for option in options]
+    program = ask(nvrtc, "nvrtcCreateProgram", b"#include <cuda_bf16.h>\n__global__ void f() {}", b"f.cu", 0, [], [])
+    nvrtc.nvrtcCompileProgram(program, len(given), given)
+    job = sys.stdin.readline().rstrip("\n")
+    if job:
+        os.chdir(os.path.join(os.path.dirname(job), "sources"))
+        compile_job(job)
+    sys.stdout.flush()
+    os._exit(0)  # taking the interpreter down takes as long as compiling
+
+
 def main() -> None:
-    """One of the two verbs above."""
+    """One of the verbs above."""
     if sys.argv[1] == "version":
         sys.stdout.write(".".join(str(part) for part in load(json.loads(sys.argv[2])).nvrtcVersion()[1:]) + "\n")
+    elif sys.argv[1] == "wait":
+        wait(json.loads(sys.argv[2]), json.loads(sys.argv[3]))
     else:
         compile_job(sys.argv[2])
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import platform
+import sys
+import time
+from pathlib import Path
 
 from warpsmith.errors import BuildFailed
 from warpsmith.model.base import digest_bytes
 from warpsmith.model.evaluation import Build
 from warpsmith.toolchains import Job
+from warpsmith.toolchains.compiler import run
+
+PARSE = Path(__file__).with_name("parse.py")
 
 
 class Python:
@@ -22,20 +27,33 @@ class Python:
 
     def build(self, job: Job) -> Build:
         """Check that the module parses and defines the entry, and copy it."""
-        content = (job.sources / job.files[0]).read_bytes()
-        try:
-            tree = ast.parse(content)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise BuildFailed(f"{job.files[0]} does not parse: {error}", str(error)) from None
-        defined = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
-        if job.candidate.entry not in defined:
-            raise BuildFailed(f"{job.files[0]} defines no function {job.candidate.entry!r}")
-        job.output.write_bytes(content)
-        return Build(
-            toolchain=self.name,
-            configuration=job.configuration,
-            command=("python", job.files[0]),
-            seconds=0.0,
-            binary=digest_bytes(content),
-            binary_bytes=len(content),
-        )
+        return copy_source(job, self.name)
+
+
+def check_source(job: Job) -> None:
+    """Raise BuildFailed unless the first source parses as Python and defines the entry as a function.
+
+    It is parsed in the sandbox, by the interpreter that would run it; nothing of it is run.
+    """
+    main = job.files[0]
+    try:
+        run((sys.executable, "-I", "-S", str(PARSE), main, job.candidate.entry), job.sources, reads=(PARSE,))
+    except BuildFailed as failed:
+        said = failed.log.strip().splitlines()
+        raise BuildFailed(said[-1] if said else f"{main} cannot be parsed: {failed.message}", failed.log) from None
+
+
+def copy_source(job: Job, toolchain: str) -> Build:
+    """The build of Python host code: its first source as it is, once checked. Raises BuildFailed."""
+    began = time.monotonic()
+    check_source(job)
+    content = (job.sources / job.files[0]).read_bytes()
+    job.output.write_bytes(content)
+    return Build(
+        toolchain=toolchain,
+        configuration=job.configuration,
+        command=("python", job.files[0]),
+        seconds=time.monotonic() - began,
+        binary=digest_bytes(content),
+        binary_bytes=len(content),
+    )

@@ -7,6 +7,7 @@ import pytest
 from warpsmith.surface import api
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("candidate", ["baseline", "entry"])
 def test_candidate_is_right(candidate: str) -> None:
     answer = api.check(str(Path(__file__).parent.parent), candidate)

@@ -1,0 +1,43 @@
+"""Tests side by side, measurements one at a time: under ``pytest -n 2 --dist loadgroup`` whatever starts judges runs in
+one process, and the others leave it the core that timed calls are pinned to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent
+MEASURING = (
+    "tasks", "tests/judge", "tests/evil", "tests/profilers", "tests/campaign/test_kill.py",
+    "tests/surface/test_cli.py", "tests/surface/test_plants.py", "tests/surface/test_session.py",
+    "tests/surface/test_knowledge.py", "tests/ship/test_session.py",
+)  # fmt: skip
+"""Where tests start real judges, which would disturb each other."""
+CORES = os.sched_getaffinity(0)
+
+
+def measures(item: pytest.Item) -> bool:
+    """Whether it starts real judges."""
+    return item.path.relative_to(ROOT).as_posix().startswith(MEASURING)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What measures goes to one process."""
+    for item in items:
+        if measures(item):
+            item.add_marker(pytest.mark.xdist_group("measuring"))
+
+
+@pytest.fixture(autouse=True)
+def core(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Beside a process that measures, the others keep off its core."""
+    if "PYTEST_XDIST_WORKER" not in os.environ or measures(request.node):
+        yield
+        return
+    os.sched_setaffinity(0, CORES - {max(CORES)} or CORES)
+    yield
+    os.sched_setaffinity(0, CORES)
