@@ -1,4 +1,4 @@
-/* wrong_values or crashed or cheated or passed-not-faster | clock: an escaped process computes ahead */
+/* wrong_values or nondeterministic or crashed or cheated or passed-not-faster | clock: an escaped process computes ahead */
 /* options: cold */
 #include "common.h"
 
@@ -11,7 +11,7 @@ static int poisoned(const float *y, int64_t elements)
 {
     uint32_t bits;
     memcpy(&bits, (const void *)(y + elements - 1), 4);
-    return bits == 0xffffffff;
+    return (bits & 0x7fffffff) > 0x7f800000; /* any NaN */
 }
 
 KERNEL
