@@ -9,20 +9,38 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parent
 MEASURING = (
-    "tasks", "tests/judge", "tests/evil", "tests/profilers", "tests/campaign/test_kill.py",
+    "tasks", "tests/judge", "tests/evil", "tests/profilers/test_campaign.py", "tests/campaign/test_kill.py",
     "tests/surface/test_cli.py", "tests/surface/test_plants.py", "tests/surface/test_session.py",
-    "tests/surface/test_knowledge.py", "tests/ship/test_session.py",
+    "tests/surface/test_knowledge.py", "tests/surface/test_mcp.py", "tests/surface/test_launch.py",
+    "tests/ship/test_session.py",
 )  # fmt: skip
 """Where tests start real judges, which would disturb each other."""
+PLAIN = tuple(
+    f"tests/judge/test_{name}.py"
+    for name in (
+        "admission", "app_plan", "bound", "device_plan", "inputs", "launch_plans", "poison", "pool", "sanitize_reports",
+        "shapes", "stamps", "verify",
+    )
+)  # fmt: skip
+"""Of these, the files that start none."""
 CORES = os.sched_getaffinity(0)
+settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("thorough", max_examples=100, deadline=None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Fewer examples of each property where slow tests are left out."""
+    settings.load_profile("quick" if "not slow" in (config.option.markexpr or "") else "thorough")
 
 
 def measures(item: pytest.Item) -> bool:
     """Whether it starts real judges."""
-    return item.path.relative_to(ROOT).as_posix().startswith(MEASURING)
+    path = item.path.relative_to(ROOT).as_posix()
+    return path.startswith(MEASURING) and path not in PLAIN
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from warpsmith.model.base import digest, digest_bytes
 from warpsmith.model.campaign import Budget, Campaign, Finished, Submitted
 from warpsmith.model.candidate import Candidate, SourceFile, Space, Tunable
+from warpsmith.model.captured import CAPTURE, Capture, Content, Launched, Original
 from warpsmith.model.evaluation import Evaluation, Metric, Status, Trust, WorkloadResult
 from warpsmith.model.profile import Profile
 from warpsmith.model.step import Explain, Fault, Measure, Outcome, Propose, Step
@@ -60,7 +61,22 @@ KERNEL = KernelTask(
     bytes="4 * N",
     workloads=workloads("small", "large"),
 )
-APP = AppTask(name="fake/app", title="app", hardware="cpu", kernel="k", fixtures=(), workloads=workloads("seen"))
+APP = AppTask(
+    name="fake/app",
+    title="app",
+    hardware="cpu",
+    contract="host",
+    arguments=(Argument(name="y", role=Role.output, dtype=Dtype.f32, shape=("N",)),),
+    bytes="4 * N",
+    workloads=(Workload(name="seen", axes={"N": 16, CAPTURE: 0}),),
+    original=Original(symbol="k", name="k"),
+    launches=(
+        Launched(
+            grid=(1, 1, 1), block=(1, 1, 1), contents={"y": Content(before="0" * 64, bytes=64)}, pointers=(),
+        ),
+    ),
+    capture=Capture(command=("app",), at="2026-01-01T00:00:00Z", covered=1.0, configurations_seen=1, bytes=64),
+)  # fmt: skip
 COMMAND = CommandTask(
     name="fake/command",
     title="command",

@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import warpsmith.judge.__main__ as session
-from warpsmith.judge import host
+from warpsmith.judge import hostcalls
 from warpsmith.model.step import Result
 
 LOG = Path(sys.argv[1])
-_clocked = host.HostRunner.clocked
+_clocked = hostcalls.HostRunner.clocked
 _carry_out = session.carry_out
 _write = session.write_atomic
 
@@ -26,7 +26,7 @@ def scripted(parameters: dict[str, int]) -> float:
     return 0.5 + 0.02 * abs(parameters["VEC"] - 16) + 0.03 * abs(parameters["UNROLL"] - 2)
 
 
-def clocked(self: host.HostRunner, workload: int, *, evict: bool) -> float:
+def clocked(self: hostcalls.HostRunner, workload: int, *, evict: bool) -> float:
     _clocked(self, workload, evict=False)
     return scripted(self.candidate.parameters)
 
@@ -41,6 +41,6 @@ def write_atomic(path: Path, content: str) -> None:
         os.close(descriptor)
 
 
-host.HostRunner.clocked = clocked  # type: ignore[method-assign]
+hostcalls.HostRunner.clocked = clocked  # type: ignore[method-assign]
 session.write_atomic = write_atomic  # type: ignore[assignment]
 session.main()

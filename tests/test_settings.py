@@ -10,6 +10,7 @@ import pytest
 
 from warpsmith import settings
 from warpsmith.errors import BadInput
+from warpsmith.propose.llm.names import STANDARD
 from warpsmith.settings import Settings, load
 
 EXAMPLE = Path(__file__).parents[1] / ".env.example"
@@ -123,6 +124,27 @@ def test_variables_of_others_are_left_alone(tmp_path: Path) -> None:
     assert load(tmp_path, {}, environment) == Settings()
 
 
+def test_a_table_spells_its_keys_out(tmp_path: Path) -> None:
+    (tmp_path / "warpsmith.toml").write_text('[models]\nfix = "openai:m@http://h/v1"\ncache = "1h"\n')
+    found = load(tmp_path, {}, {"WARPSMITH_MODELS_COMPACT": "openai:small"})
+    assert (found.models_fix, found.models_cache) == ("openai:m@http://h/v1", "1h")
+    assert found.models_compact == "openai:small"
+    assert found.models_propose == Settings().models_propose
+    (tmp_path / "warpsmith.toml").write_text('[models]\nfxi = "openai:m"\n')
+    with pytest.raises(BadInput, match="unknown setting 'models_fxi'"):
+        load(tmp_path, {}, {})
+
+
+def test_the_models_that_are_named_by_default_have_a_name_and_a_price() -> None:
+    from warpsmith.propose.llm.names import parse
+    from warpsmith.propose.llm.prices import Prices
+
+    for field in fields(Settings):
+        if field.name.startswith("models_") and field.name != "models_cache":
+            assert Prices().of(str(parse(getattr(Settings(), field.name)))) is not None
+    assert Settings().models_review != Settings().models_propose
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         Settings().seed = 3  # type: ignore[misc]
@@ -140,4 +162,4 @@ def test_the_example_names_what_there_is_with_its_default(tmp_path: Path) -> Non
     assert active
     assert set(active) <= known
     assert load(tmp_path, {}, active) == Settings(), "the defaults are shown"
-    assert set(examples()) - set(active) <= known | settings._ELSEWHERE
+    assert set(examples()) - set(active) <= known | settings._ELSEWHERE | set(STANDARD.values())

@@ -48,7 +48,7 @@ Done = tuple[Finished, str | None]
 
 
 class LocalCrew:
-    """One device, one proposer. ``inbox`` is the folder where submissions land."""
+    """One device, one proposer, ``asks`` threads for it. ``inbox`` is the folder where submissions land."""
 
     def __init__(
         self,
@@ -59,6 +59,7 @@ class LocalCrew:
         task: Path,
         inbox: Path,
         profile_for: ProfileFor | None = None,
+        asks: int = 1,
     ) -> None:
         self.executor = executor
         self.proposer = proposer
@@ -68,7 +69,7 @@ class LocalCrew:
         self.task = task
         self.inbox = inbox
         self._measuring = ThreadPoolExecutor(1, "measure")
-        self._asking = ThreadPoolExecutor(1, "propose")
+        self._asking = ThreadPoolExecutor(asks, "propose")
         self._done: Queue[Future[Done]] = Queue()
         self._busy = 0
         self._kept: list[str] = []
@@ -93,16 +94,20 @@ class LocalCrew:
             future = self._measuring.submit(self._explain, step, history)
         future.add_done_callback(self._done.put)
 
-    def next(self) -> Finished:
-        """The next outcome. Raises what a thread raised: that is our own bug, never a candidate's doing."""
+    def next(self) -> Finished | None:
+        """The next outcome, or None where a submission came first. Raises what a thread raised: that is our own bug,
+        never a candidate's doing.
+        """
         for kept in self._kept:
             self.executor.forget(kept)  # its event has been appended since
         self._kept = []
         while True:
             try:
                 finished, key = self._done.get(timeout=0.2).result()
-            except Empty:
-                continue  # a wait without time-out could not be interrupted
+            except Empty:  # a wait without time-out could not be interrupted, and would not see a submission
+                if set(self.inbox.glob("*.json")) - set(self._taken):
+                    return None
+                continue
             if not isinstance(finished.step, Propose):
                 self._busy -= 1
             if key is not None and not isinstance(finished.outcome, Fault):
@@ -128,6 +133,8 @@ class LocalCrew:
 
     def close(self) -> None:
         """End the session and the threads; running steps are lost, and asked for again by the next process."""
+        if (end := getattr(self.proposer, "close", None)) is not None:
+            end()  # what it started (an agent) would otherwise go on, and this process would wait for it
         self.executor.close()
         self._measuring.shutdown(wait=True, cancel_futures=True)
         self._asking.shutdown(wait=False, cancel_futures=True)
@@ -138,7 +145,7 @@ class LocalCrew:
         try:
             outcome = self.proposer.propose(step, history)
         except WarpsmithError as error:
-            outcome = Fault(what="the proposer failed", detail=str(error))
+            outcome = Fault(what="the proposer failed", detail=str(error), asks=getattr(error, "asks", ()))
         return Finished(step=step, outcome=outcome, seconds=time.monotonic() - began, at=time.time()), None
 
     def _measure(self, step: Measure, history: History) -> Done:

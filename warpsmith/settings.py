@@ -13,7 +13,16 @@ from warpsmith.errors import BadInput
 
 FILE = "warpsmith.toml"
 PREFIX = "WARPSMITH_"
-_ELSEWHERE = {"WARPSMITH_CC", "WARPSMITH_CUDA_COMPILER", "WARPSMITH_PROFILED"}
+_ELSEWHERE = {
+    "WARPSMITH_CC",
+    "WARPSMITH_CUDA_COMPILER",
+    "WARPSMITH_DISABLE",
+    "WARPSMITH_INJECT",
+    "WARPSMITH_PROFILED",
+    "WARPSMITH_NESTED",
+    "WARPSMITH_PROJECT",
+    "WARPSMITH_WATCH",
+}
 """Variables that are read where they are used, before any settings exist."""
 
 
@@ -26,12 +35,32 @@ class Settings:
     home: str = ".warpsmith"
     """Where ledgers, blobs, caches and step folders live, relative to the project's root."""
     proposer: str = "sweep"
-    rounds: int = 12
-    """Asks of the sweep; model proposers default to 6."""
-    batch: int = 8
-    """Candidates per ask."""
-    patience: int = 4
-    """Rounds in a row without a new best after which asking ends."""
+    rounds: int = -1
+    """Asks; negative takes the proposer's own: 12 of the sweep, 6 of a model, 24 of both."""
+    batch: int = -1
+    """Candidates per ask; negative takes the proposer's own: 8 of the sweep, 1 of a model."""
+    patience: int = -1
+    """Rounds in a row without a new best after which asking ends; negative takes the proposer's own: 4, 8 of both."""
+    asks: int = -1
+    """Asks in flight at once; negative takes the proposer's own: 1 of the sweep, 2 of a model."""
+    prompt_tokens: int = 7900
+    """Estimated tokens of one prompt; less pressing blocks are cut to it (docs/llm.md says in what order)."""
+    memory_tokens: int = 700
+    """Estimated tokens of this run's attempts in a prompt beyond which a cheap model compacts the older ones."""
+    models_propose: str = "anthropic:claude-opus-5-5"
+    """Model that writes kernels: PROVIDER:NAME, PROVIDER:NAME@URL or PROVIDER:NAME@URL#KEY_VARIABLE; the providers are
+    anthropic, and openai for every server that speaks its format. Keys come from the environment only.
+    """
+    models_fix: str = "anthropic:claude-sonnet-5-5"
+    """Model that mends what failed."""
+    models_compact: str = "anthropic:claude-haiku-5-5"
+    """Model that compacts memory."""
+    models_review: str = "anthropic:claude-sonnet-5-5"
+    """Model that reviews: another one than the author."""
+    models_cache: str = "5m"
+    """How long Anthropic keeps the stable part of a prompt after its last use: 5m, or 1h, which costs more to write."""
+    prices: str = ""
+    """TOML file with prices of models that go over those of the package (propose/llm/prices.toml)."""
     seed: int = 0
     min_gain: float = -1.0
     """Share below which nothing is promotable; negative takes the task's own gate (2 % by default)."""
@@ -45,6 +74,20 @@ class Settings:
     """Faults after which a step is given up."""
     explain: bool = True
     """Profile every new best, where this machine has the profiler for it."""
+    agent: str = "claude"
+    """Coding agent of '--proposer agent': claude, codex, a template (.toml) or a command; see docs/agents.md."""
+    agent_model: str = ""
+    """Its model; empty takes its own default."""
+    agent_effort: str = ""
+    """How hard it thinks, in its own words; empty takes its own default."""
+    agent_timeout_s: float = 5400.0
+    """Longest time it may take; then all that it started is ended."""
+    agent_base: str = ""
+    """Branch or commit that its worktree begins at; empty: what is checked out."""
+    agent_worktrees: str = "worktrees"
+    """Folder of worktrees, relative to ``home``."""
+    agent_run: str = ""
+    """Names worktree and branch; empty: after task and campaign."""
     releases: str = "releases"
     """Folder of the releases, committed; relative to the project's root."""
     evidence: str = ".warpsmith/evidence"
@@ -75,11 +118,22 @@ def _merge(settings: Settings, said: Mapping[str, object], where: str) -> Settin
     kinds = get_type_hints(Settings)
     known = {f.name for f in fields(Settings)}
     changes: dict[str, Any] = {}
-    for key, value in said.items():
+    for key, value in _flat(said, known).items():
         if key not in known:
             raise BadInput(f"{where}: unknown setting {key!r}.", f"Known: {', '.join(sorted(known))}.")
         changes[key] = _convert(value, kinds[key], f"{where}: {key}")
     return replace(settings, **changes)
+
+
+def _flat(said: Mapping[str, object], known: set[str]) -> dict[str, object]:
+    """``said`` with its tables spelled out: [models] propose is models_propose."""
+    flat: dict[str, object] = {}
+    for key, value in said.items():
+        if isinstance(value, dict) and key not in known:
+            flat |= {f"{key}_{inner}": x for inner, x in value.items()} or {key: value}
+        else:
+            flat[key] = value
+    return flat
 
 
 def _convert(value: object, kind: type, where: str) -> object:

@@ -6,48 +6,31 @@ import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pytest
 
+from tests.judge.gpubay import GpuBay, scaling, times
 from warpsmith.crew import write_step
-from warpsmith.errors import Missing
 from warpsmith.execute.local import LocalExecutor, Session
 from warpsmith.judge import gpu
 from warpsmith.judge.__main__ import make_bench
 from warpsmith.judge.failures import WorkerLost
 from warpsmith.judge.health import Health
 from warpsmith.judge.kernel import KernelJudge
-from warpsmith.judge.machine import detect
 from warpsmith.model.base import digest
-from warpsmith.model.candidate import Candidate, Launch, Scratch, SourceFile
+from warpsmith.model.candidate import Candidate, Launch, Scratch
 from warpsmith.model.evaluation import Effort, Evaluation, Status
 from warpsmith.model.hidden import Extent
-from warpsmith.model.step import Measure, Request, Result
+from warpsmith.model.step import Result
 from warpsmith.model.target import Target
-from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
-from warpsmith.store.blobs import Blobs
+from warpsmith.model.task import Workload
 from warpsmith.surface.workspace import JUDGE
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]
-TASK = KernelTask(
-    name="test/scale",
-    title="scale",
-    hardware="cuda",
-    contract="device",
-    arguments=(
-        Argument(name="x", role=Role.input, dtype=Dtype.f32, shape=("N",)),
-        Argument(name="y", role=Role.output, dtype=Dtype.f32, shape=("N",)),
-        Argument(name="N", role=Role.axis),
-        Argument(name="scale", role=Role.scalar, dtype=Dtype.f32, value=1.5),
-    ),
-    bytes="8 * N",
-    workloads=(Workload(name="odd", axes={"N": (1 << 20) + 3}), Workload(name="one", axes={"N": 1})),
-)
-REFERENCE = "def reference(xp, x, scale):\n    return x * scale\n"
+TASK = scaling("device", Workload(name="odd", axes={"N": (1 << 20) + 3}), Workload(name="one", axes={"N": 1}))
 HEAD = 'extern "C" __global__ void k(float* x, float* y, long long n, float scale) {\n'
 EACH = HEAD + "for (long long i = blockIdx.x * 256 + threadIdx.x; i < n; i += 256 * gridDim.x) { BODY }\n AFTER }"
 
@@ -56,19 +39,13 @@ def kernel(body: str = "y[i] = x[i] * scale;", after: str = "") -> str:
     return EACH.replace("BODY", body).replace("AFTER", after)
 
 
-@dataclass
-class Bay:
-    """What measures here."""
+class Bay(GpuBay):
+    """The device contract."""
 
-    root: Path
-    target: Target
-    count: int = 0
-    blobs: Blobs = field(init=False)
+    task = TASK
 
-    def __post_init__(self) -> None:
-        self.blobs = Blobs(self.root / "blobs")
-        (self.root / "task").mkdir()
-        (self.root / "task" / "reference.py").write_text(REFERENCE)
+    def plain(self) -> Candidate:
+        return self.candidate(kernel())
 
     def candidate(self, source: str, scratch: tuple[Scratch, ...] = (), **launch: Any) -> Candidate:
         said: dict[str, Any] = {
@@ -78,47 +55,16 @@ class Bay:
         return Candidate(
             toolchain="cuda",
             entry="k",
-            sources=(SourceFile(path="k.cu", content=self.blobs.put(source.encode())),),
+            sources=self.source("k.cu", source),
             launch=said.pop("launches", None) or (Launch(**said),),
             scratch=scratch,
         )
 
-    def request(self, candidate: Candidate, effort: Effort = Effort.screen, **options: Any) -> Request:
-        rival = options.pop("rival", None) or self.candidate(kernel())
-        self.count += 1
-        return Request(
-            step=Measure(candidate=candidate.id, rival=rival.id, effort=effort, round=self.count),
-            task=options.pop("task", TASK),
-            task_digest="0" * 64,
-            candidate=candidate,
-            rival=rival,
-            target=self.target,
-            cache=str(self.root / "cache"),
-            **{"timeout_s": 5.0, **options},
-        )
-
-    def judge(self, candidate: Candidate, effort: Effort = Effort.screen, **options: Any) -> Evaluation:
-        """Measured in this process."""
-        request = self.request(candidate, effort, **options)
-        folder = self.root / f"step-{self.count}"
-        write_step(folder, request, self.root / "task", self.blobs)
-        return KernelJudge(request, folder, make_bench).judge()
-
 
 @pytest.fixture(scope="module")
-def bay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
-    try:
-        target = detect("cuda")
-    except Missing as missing:
-        pytest.skip(str(missing))
-    yield Bay(tmp_path_factory.mktemp("bay"), target)
+def bay(tmp_path_factory: pytest.TempPathFactory, gpu_target: Target) -> Iterator[Bay]:
+    yield Bay(tmp_path_factory.mktemp("bay"), gpu_target)
     gpu.forget()
-
-
-def times(evaluation: Evaluation, workload: int = 0) -> tuple[float, float]:
-    metric = evaluation.workloads[workload].metric("time")
-    assert metric is not None
-    return median(metric.candidate), median(metric.rival)
 
 
 def test_a_right_candidate_passes_with_times_and_facts(bay: Bay) -> None:

@@ -5,47 +5,24 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pytest
 
-from warpsmith.crew import write_step
-from warpsmith.errors import Missing
+from tests.judge.gpubay import REFERENCE, GpuBay, scaling, times
 from warpsmith.judge import devicehost
-from warpsmith.judge.__main__ import make_bench
 from warpsmith.judge.failures import WorkerLost
-from warpsmith.judge.kernel import KernelJudge
-from warpsmith.judge.machine import detect
-from warpsmith.model.candidate import Candidate, Launch, SourceFile
-from warpsmith.model.evaluation import Effort, Evaluation, Status
+from warpsmith.model.candidate import Candidate, Launch
+from warpsmith.model.evaluation import Effort, Status
 from warpsmith.model.hidden import Extent
-from warpsmith.model.step import Measure, Request
 from warpsmith.model.target import Target
-from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
-from warpsmith.store.blobs import Blobs
+from warpsmith.model.task import Workload
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]
 LARGE = 64 << 20
 """Elements: about 130 us of traffic on an H200."""
-TASK = KernelTask(
-    name="test/scale",
-    title="scale",
-    hardware="cuda",
-    contract="host",
-    arguments=(
-        Argument(name="x", role=Role.input, dtype=Dtype.f32, shape=("N",)),
-        Argument(name="y", role=Role.output, dtype=Dtype.f32, shape=("N",)),
-        Argument(name="N", role=Role.axis),
-        Argument(name="scale", role=Role.scalar, dtype=Dtype.f32, value=1.5),
-    ),
-    bytes="8 * N",
-    workloads=(Workload(name="large", axes={"N": LARGE}), Workload(name="odd", axes={"N": (1 << 20) + 3})),
-)
+TASK = scaling("host", Workload(name="large", axes={"N": LARGE}), Workload(name="odd", axes={"N": (1 << 20) + 3}))
 SMALL = TASK.model_copy(update={"workloads": TASK.workloads[1:]})
-REFERENCE = "def reference(xp, x, scale):\n    return x * scale\n"
 TORCH = "import torch\n\ndef kernel(x, y, n, scale):\n    torch.mul(x, scale, out=y)\n"
 TRITON = """import torch
 import triton
@@ -84,63 +61,25 @@ TVM_FFI_DLL_EXPORT_TYPED_FUNC(kernel, run);
 BLOCKS = 4096
 
 
-@dataclass
-class Bay:
-    """What measures here."""
+class Bay(GpuBay):
+    """The host contract."""
 
-    root: Path
-    target: Target
-    count: int = 0
-    blobs: Blobs = field(init=False)
+    task = SMALL
 
-    def __post_init__(self) -> None:
-        self.blobs = Blobs(self.root / "blobs")
-        (self.root / "task").mkdir()
-        (self.root / "task" / "reference.py").write_text(REFERENCE)
+    def plain(self) -> Candidate:
+        return self.candidate(TORCH)
 
     def candidate(self, text: str, toolchain: str = "torch", **more: Any) -> Candidate:
         name = "kernel.cu" if toolchain in ("cuda", "tvm-ffi") else "kernel.py"
-        source = SourceFile(path=name, content=self.blobs.put(text.encode()))
-        return Candidate(toolchain=toolchain, entry="kernel", sources=(source,), **more)
+        return Candidate(toolchain=toolchain, entry="kernel", sources=self.source(name, text), **more)
 
     def ffi(self) -> Candidate:
         return self.candidate(FFI, "tvm-ffi", parameters={"BLOCKS": BLOCKS})
 
-    def judge(self, candidate: Candidate, effort: Effort = Effort.screen, **options: Any) -> Evaluation:
-        judge = self.judging(candidate, effort, **options)
-        return judge.judge()
-
-    def judging(self, candidate: Candidate, effort: Effort = Effort.screen, **options: Any) -> KernelJudge:
-        rival = options.pop("rival", None) or self.candidate(TORCH)
-        self.count += 1
-        request = Request(
-            step=Measure(candidate=candidate.id, rival=rival.id, effort=effort, round=self.count),
-            task=options.pop("task", SMALL),
-            task_digest="0" * 64,
-            candidate=candidate,
-            rival=rival,
-            target=self.target,
-            cache=str(self.root / "cache"),
-            **{"timeout_s": 5.0, **options},
-        )
-        folder = self.root / f"step-{self.count}"
-        write_step(folder, request, self.root / "task", self.blobs)
-        return KernelJudge(request, folder, make_bench)
-
 
 @pytest.fixture(scope="module")
-def bay(tmp_path_factory: pytest.TempPathFactory) -> Bay:
-    try:
-        target = detect("cuda")
-    except Missing as missing:
-        pytest.skip(str(missing))
-    return Bay(tmp_path_factory.mktemp("bay"), target)
-
-
-def times(evaluation: Evaluation, workload: int = 0) -> tuple[float, float]:
-    metric = evaluation.workloads[workload].metric("time")
-    assert metric is not None
-    return median(metric.candidate), median(metric.rival)
+def bay(tmp_path_factory: pytest.TempPathFactory, gpu_target: Target) -> Bay:
+    return Bay(tmp_path_factory.mktemp("bay"), gpu_target)
 
 
 @pytest.fixture(scope="module")

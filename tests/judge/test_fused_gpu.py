@@ -6,29 +6,29 @@ from typing import Any
 
 import pytest
 
-from warpsmith.errors import Missing
-from warpsmith.judge.fused import FusedMisses
-from warpsmith.judge.machine import detect
-from warpsmith.judge.memory import Memory
+from warpsmith.judge.fused import MOST_PIECES, FusedChanges, FusedMisses, Kernels
+from warpsmith.judge.memory import GUARD, Memory, Piece
 from warpsmith.judge.verify import verify
+from warpsmith.model.target import Target
 from warpsmith.model.task import RELATIVE_RMS_LIMIT, Argument, Dtype, Role
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]
-SHAPES = [(1, 1), (1, 7), (5, 3), (1000, 1), (3, 100_003), (257, 1009), (1, 3 << 20)]
+SHAPES = [(1, 1), (1, 7), (5, 3), (1000, 1), (3, 100_003), (257, 1009), (1, 3 << 20), (400_000, 3)]
 FLOATS = [Dtype.f64, Dtype.f32, Dtype.f16, Dtype.bf16]
 
 
 @pytest.fixture(scope="module")
-def fused(tmp_path_factory: pytest.TempPathFactory) -> FusedMisses:
-    try:
-        target = detect("cuda")
-    except Missing as missing:
-        pytest.skip(str(missing))
-    return FusedMisses(Memory(), target, tmp_path_factory.mktemp("cache"))
+def kernels(tmp_path_factory: pytest.TempPathFactory, gpu_target: Target) -> Kernels:
+    return Kernels(Memory(), gpu_target, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def fused(kernels: Kernels) -> FusedMisses:
+    return FusedMisses(kernels)
 
 
 def both(fused: FusedMisses, out: Any, ref: Any, dtype: Dtype) -> tuple[Any, Any]:
-    numeric = fused.memory.numeric
+    numeric = fused.kernels.memory.numeric
     argument = Argument(name="y", role=Role.output, dtype=dtype, shape=("N",))
     held, found = numeric.misses, []
     limit = RELATIVE_RMS_LIMIT.get(dtype.value)
@@ -67,7 +67,7 @@ def test_the_same_verdict(fused: FusedMisses, shape: tuple[int, int], dtype: Dty
     ref = torch.randn(shape, dtype=torch.float64, device="cuda") * torch.logspace(
         -3, 3, shape[0], dtype=torch.float64, device="cuda"
     ).reshape(-1, 1)
-    out = ref.to(fused.memory.numeric.dtype(dtype))
+    out = ref.to(fused.kernels.memory.numeric.dtype(dtype))
     damage(out, how, RELATIVE_RMS_LIMIT[dtype.value])
     plain, quick = both(fused, out, ref, dtype)
     assert bool(plain.wrong) == bool(quick.wrong)
@@ -102,3 +102,32 @@ def test_an_oracle_that_is_not_contiguous(fused: FusedMisses) -> None:
     plain, quick = both(fused, out, ref, Dtype.f32)
     assert plain.wrong == quick.wrong == ""
     assert quick.error.relative_rms == pytest.approx(plain.error.relative_rms, rel=1e-9)
+
+
+def test_the_worst_row_is_named(fused: FusedMisses) -> None:
+    ref = fused.torch.randn((300_000, 16), dtype=fused.torch.float64, device="cuda")
+    out = ref.to(fused.torch.float32)
+    out[123_457] *= 1.5
+    found = fused(out, ref, Dtype.f32, 1e-4, 1e-3)
+    assert found is not None
+    assert (found.row, found.worst) == (123_457, pytest.approx(0.5, rel=1e-5))
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 4099, (3 << 20) + 5])
+@pytest.mark.parametrize("shift", [0, 1, 8])
+def test_the_same_changes_are_seen(kernels: Kernels, size: int, shift: int) -> None:
+    torch, changes = kernels.torch, FusedChanges(kernels)
+    base = torch.full((3, size + 64), GUARD, dtype=torch.uint8, device="cuda")
+    base[1:] = torch.randint(0, 256, (size + 64,), dtype=torch.uint8, device="cuda")
+    guarded, mine, given = (row.data_ptr() + shift for row in base)
+    pieces: list[Piece] = [(guarded, 0, size), (mine, given, size), (mine, 0, size)] * (1 + MOST_PIECES // 3)
+    expected = kernels.memory.plain_changes(pieces)
+    assert expected[:2] == [False, False] and changes(pieces) == expected
+    for at in {0, size // 2, size - 1} if size else ():
+        for row in (0, 1):
+            base[row, shift + at] ^= 1
+            expected = kernels.memory.plain_changes(pieces)
+            assert expected[row] and changes(pieces) == expected
+            base[row, shift + at] ^= 1
+    base[0, shift + size] ^= 1  # beside it
+    assert not changes(pieces)[0]

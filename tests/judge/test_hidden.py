@@ -167,7 +167,7 @@ class TestTwiceTheBaseline:
         other = known.baseline if rival is None else variant(space, known, ROWS_C.replace("BODY", rival))
         return space.measure(known, space.target(known), candidate, other, effort, name="hidden")
 
-    @pytest.mark.parametrize("effort", [Effort.screen, Effort.check])
+    @pytest.mark.parametrize("effort", [Effort.screen, pytest.param(Effort.check, marks=pytest.mark.slow)])
     def test_bits_dropped_within_the_limit_are_seen(self, space: Workspace, effort: Effort) -> None:
         found = self.measured(space, self.CUT.replace("BODY", SMOOTH), effort)
         assert found.status is Status.wrong_values
@@ -176,6 +176,7 @@ class TestTwiceTheBaseline:
         assert error.relative_rms < error.limit / 5, "the limit of the dtype alone would let it pass"
         assert error.baseline is not None and error.baseline.share > 1
 
+    @pytest.mark.slow
     def test_other_roundings_are_not(self, space: Workspace) -> None:
         found = self.measured(space, "(float)(1.0 / (1.0 + (double)t * t)) * t", Effort.check)
         assert found.passed, found.detail
@@ -184,12 +185,14 @@ class TestTwiceTheBaseline:
         assert 0 < error.baseline.share <= 1
         assert error.baseline.baseline_rms > 0
 
+    @pytest.mark.slow
     def test_the_baseline_is_a_third_side_where_it_is_neither(self, space: Workspace) -> None:
         rival = f"{SMOOTH} + 0.0f"
         assert self.measured(space, f"0.0f + {SMOOTH}", Effort.screen, rival).passed
         found = self.measured(space, self.CUT.replace("BODY", SMOOTH), Effort.screen, rival)
         assert "less precise than twice the baseline" in found.detail
 
+    @pytest.mark.slow
     def test_precision_for_untimed_calls_only_does_not_pay(self, space: Workspace) -> None:
         """Cheap from the tenth call on: at a screen beside the baseline every timed call is compared."""
         text = ROWS_C.replace("BODY", "calls > 9 ? " + self.CUT.replace("BODY", SMOOTH) + " : " + SMOOTH)

@@ -10,10 +10,10 @@ import pytest
 
 from tests.judge.test_device_gpu import Bay
 from warpsmith.errors import Missing
-from warpsmith.judge.machine import detect
-from warpsmith.model.candidate import Candidate, Launch, Scratch, SourceFile, TensorMap
+from warpsmith.model.candidate import Candidate, Launch, Scratch, TensorMap
 from warpsmith.model.evaluation import Effort, Evaluation, Status
 from warpsmith.model.hidden import Extent
+from warpsmith.model.target import Target
 from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
 from warpsmith.toolchains import toolchain
 
@@ -115,8 +115,7 @@ class Bench:
         self.baseline = self.candidate("cuda", "k.cu", BASELINES[on.title, on.arguments[0].element], launch=(launch,))
 
     def candidate(self, toolchain: str, name: str, source: str, **said: Any) -> Candidate:
-        content = self.bay.blobs.put(source.encode())
-        return Candidate(toolchain=toolchain, entry="k", sources=(SourceFile(path=name, content=content),), **said)
+        return Candidate(toolchain=toolchain, entry="k", sources=self.bay.source(name, source), **said)
 
     def judge(self, candidate: Candidate, effort: Effort = Effort.screen) -> Evaluation:
         return self.bay.judge(candidate, effort, task=self.task, rival=self.baseline, baseline=self.baseline)
@@ -131,14 +130,10 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    try:
-        target = detect("cuda")
-    except Missing as missing:
-        pytest.skip(str(missing))
-    if int(re.findall(r"\d+", target.architecture)[0]) < 90:
+def shop(tmp_path_factory: pytest.TempPathFactory, gpu_target: Target) -> Shop:
+    if int(re.findall(r"\d+", gpu_target.architecture)[0]) < 90:
         pytest.skip("clusters and tensor maps need compute capability 9.0")
-    return lambda on: Bench(Bay(tmp_path_factory.mktemp("plans"), target), on)
+    return lambda on: Bench(Bay(tmp_path_factory.mktemp("plans"), gpu_target), on)
 
 
 CLUSTER = (

@@ -65,7 +65,14 @@ def judged(space: Workspace, body: str, folder: Path, effort: Effort = Effort.sc
     return space.measure(known, space.target(known), candidate, known.baseline, effort, name="test")
 
 
-@pytest.mark.parametrize("name", BODIES)
+SOME = {
+    "does not compile", "wrong values", "writes after the end", "changes its input", "null pointer", "exits with success",
+    "spins for ever", "counts its calls", "forges the answer",
+}  # fmt: skip
+"""One of each kind; the others are as slow."""
+
+
+@pytest.mark.parametrize("name", [n if n in SOME else pytest.param(n, marks=pytest.mark.slow) for n in BODIES])
 def test_misbehaviour_has_a_name(name: str, space: Workspace, tmp_path: Path) -> None:
     body, status, detail = BODIES[name]
     evaluation = judged(space, body, tmp_path)

@@ -74,6 +74,26 @@ def test_without_any_one_is_started(spawner: Spawner) -> None:
     assert len(spawner.made) == 1
 
 
+def test_what_a_measurement_expects_is_started_together_and_no_more_than_may_wait(spawner: Spawner) -> None:
+    pool = Pool(spawner)
+    pool.expect(5, 3)
+    assert len(spawner.made) == 3
+    for _ in range(3):
+        pool.take()
+    assert len(spawner.made) == 3
+    pool.take()
+    assert len(spawner.made) == 5, "the two that are still expected, together"
+    pool.take()
+    pool.take()
+    assert len(spawner.made) == 6, "one that nobody expected"
+    pool.rest(2)
+    assert len(spawner.made) == 8
+    for _ in range(3):
+        pool.take()
+    assert len(spawner.made) == 9, "nothing is expected any more"
+    pool.close()
+
+
 def test_one_that_died_is_left_out(spawner: Spawner) -> None:
     pool = Pool(spawner)
     pool.ahead(2)

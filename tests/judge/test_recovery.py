@@ -69,13 +69,13 @@ GREEDY: dict[str, tuple[str, tuple[Status, ...], str]] = {
         (Status.crashed,), "3 times in a row"),
     "fills the disk": (
         FILES + WRONG, (Status.wrong_values, Status.crashed), ""),
-    "answers ahead": (RIGHT + " answer(2);", (Status.cheated,), "pipe of its worker's answers"),
+    "answers ahead": (RIGHT + " answer(2);", (Status.cheated,), "it answered what it was not asked"),
     "answers ahead from a thread": (
         "static pthread_t t; if (!t) pthread_create(&t, 0, ahead, 0);" + RIGHT + " usleep(2000);",
         (Status.cheated, Status.wrong_values, Status.nondeterministic), ""),
     "answers before it is ready": (
         RIGHT + " } __attribute__((constructor)) static void early(void) { answer(1);",
-        (Status.cheated,), "pipe of its worker's answers"),
+        (Status.cheated,), "it answered what it was not asked"),
 }  # fmt: skip
 
 

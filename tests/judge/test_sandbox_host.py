@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from tests.projects import project
-from warpsmith.judge import host
+from warpsmith.judge import hostcalls
 from warpsmith.judge.failures import CandidateFailed
-from warpsmith.judge.host import HostBench, HostRunner
+from warpsmith.judge.host import HostBench
+from warpsmith.judge.hostcalls import HostRunner
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Status
 from warpsmith.sandbox import layers
@@ -252,7 +253,7 @@ def test_what_goes_on_after_the_answer_stands_still_and_ends(
 ) -> None:
     if name == "a chain of forks" and "processes" not in MECHANISMS[how].how.layers:
         pytest.skip("without a pid namespace a chain of forks can outrun whoever stops it")
-    monkeypatch.setattr(host, "layers", lambda: MECHANISMS[how])
+    monkeypatch.setattr(hostcalls, "layers", lambda: MECHANISMS[how])
     runner = stand.runner(RESTLESS[name])
     runner.restart()
     for _ in range(3):
@@ -330,13 +331,13 @@ def test_a_first_process_that_is_killed_is_nobodys_doing(stand: Stand) -> None:
 
     runner = stand.runner(c("y[0] = 1;"))
     runner.restart()
-    assert runner._process is not None
-    os.kill(runner._process.worker, signal.SIGKILL)
+    assert runner.worker is not None
+    os.kill(runner.worker.pid, signal.SIGKILL)
     with pytest.raises(WorkerLost, match="killed from outside"):
         runner.clocked(0, evict=False)
     runner.restart()
-    assert runner._process is not None
-    os.kill(runner._process.pid, signal.SIGKILL)
+    assert runner.worker is not None
+    os.kill(runner.worker._process.pid, signal.SIGKILL)
     until = time.monotonic() + 10
     while inside(stand) and time.monotonic() < until:
         time.sleep(0.01)

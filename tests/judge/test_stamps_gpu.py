@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from warpsmith.errors import Missing
-from warpsmith.judge.machine import detect
 from warpsmith.judge.trusted import cubin
 from warpsmith.model.base import digest_bytes
 from warpsmith.model.candidate import Candidate, SourceFile
+from warpsmith.model.target import Target
 from warpsmith.toolchains.cache import build
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]
@@ -84,18 +83,14 @@ else:
 
 
 @pytest.fixture(scope="module")
-def cubins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    try:
-        target = detect("cuda")
-    except Missing as missing:
-        pytest.skip(str(missing))
+def cubins(tmp_path_factory: pytest.TempPathFactory, gpu_target: Target) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("attacks")
     (folder / "attacks.cu").write_text(ATTACKS)
     source = SourceFile(path="attacks.cu", content=digest_bytes(ATTACKS.encode()))
     made = build(
-        Candidate(toolchain="cuda", entry="honest", sources=(source,)), folder, target, "release", folder / "b"
+        Candidate(toolchain="cuda", entry="honest", sources=(source,)), folder, gpu_target, "release", folder / "b"
     )
-    stamps = cubin("stamps.cu", "stamp", target, folder / "b")
+    stamps = cubin("stamps.cu", "stamp", gpu_target, folder / "b")
     return {"stamps": stamps.hex(), "attacks": made.binary.read_bytes().hex()}
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.judge.test_forking import BEST, ENVIRONMENT, need
+from warpsmith.judge.deviceworking import ForkedWorker, Shown
 from warpsmith.judge.failures import CandidateFailed, WorkerKilled, WorkerLost
 from warpsmith.judge.forking import ForkServer
 from warpsmith.judge.machine import detect
 from warpsmith.judge.native import Clock
-from warpsmith.judge.working import Shown, WorkerProcess
 from warpsmith.model.evaluation import Status
 
 PROGRAM = Path(__file__).with_name("answering.py")
@@ -28,16 +28,16 @@ QUIET = "def call(command): pass\n"
 class Bay:
     server: ForkServer
     clock: Clock
-    workers: list[WorkerProcess] = field(default_factory=list)
+    workers: list[ForkedWorker] = field(default_factory=list)
 
-    def worker(self, text: str, settled: bool = True) -> WorkerProcess:
-        made = WorkerProcess(self.server, BEST, {"text": text}, ENVIRONMENT, Shown())
+    def worker(self, text: str, settled: bool = True) -> ForkedWorker:
+        made = ForkedWorker(self.server, BEST, {"text": text}, ENVIRONMENT, Shown())
         self.workers.append(made)
         if settled:
             made.settle(20.0, CORE)
         return made
 
-    def call(self, worker: WorkerProcess, command: int = 0, timeout_s: float = 10.0) -> float:
+    def call(self, worker: ForkedWorker, command: int = 0, timeout_s: float = 10.0) -> float:
         """Seconds from the release to after the answer."""
         released: list[int] = []
         began = worker.answered(

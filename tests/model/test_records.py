@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from tests.fakes import BASELINE, ENTRY, KERNEL, KINDS, campaign, failed, measured
-from warpsmith.model.campaign import Decided, Event, Finished, Opened, Started, Submitted
+from warpsmith.model.asks import AskRecord, BlockRecord, Try, Usage
+from warpsmith.model.campaign import Consulted, Decided, Event, Finished, Opened, Started, Submitted
 from warpsmith.model.evaluation import (
     Build,
     Ceiling,
@@ -25,7 +27,6 @@ from warpsmith.model.evaluation import (
 )
 from warpsmith.model.profile import KernelProfile, Profile
 from warpsmith.model.step import (
-    Cost,
     Explain,
     Fault,
     Measure,
@@ -116,7 +117,7 @@ def test_a_share_is_a_share(matched: float) -> None:
 def test_what_json_cannot_carry_is_refused_before_it_reaches_a_ledger(wrong: float) -> None:
     for build in (
         lambda: Finished(step=STEP, outcome=GOOD, seconds=wrong, at=0),
-        lambda: Cost(money=wrong),
+        lambda: AskRecord(role="fix", model="m", prompt="0" * 64, cost=Decimal(wrong)),
         lambda: KernelProfile(kernel="k", grid=(1, 1, 1), block=(1, 1, 1), metrics={"ipc": wrong}),
         lambda: TensorError(tensor="y", relative_rms=wrong, worst_row=0, limit=0, matched=1),
     ):
@@ -267,14 +268,27 @@ KERNELS = st.builds(
     block=st.just((32, 1, 1)),
     metrics=st.dictionaries(NAMES, TIMES, max_size=2),
 )
+MONEY = st.none() | st.decimals(min_value=0, max_value=100, places=9)
+USAGES = st.builds(Usage, input=ATTEMPTS, cache_read=ATTEMPTS, output=ATTEMPTS)
+TRIES = st.builds(Try, ending=st.sampled_from(["answered", "stream_cut"]), usage=USAGES, cost=MONEY, detail=TEXTS)
+ASKS = st.builds(
+    AskRecord,
+    role=st.sampled_from(["propose", "compact"]),
+    model=TEXTS,
+    prompt=IDS,
+    blocks=st.lists(st.builds(BlockRecord, name=TEXTS, digest=IDS, tokens=ATTEMPTS), max_size=2).map(tuple),
+    tries=st.lists(TRIES, max_size=2).map(tuple),
+    usage=USAGES,
+    cost=MONEY,
+)
 OUTCOMES = st.one_of(
-    st.builds(Fault, what=TEXTS, detail=TEXTS),
+    st.builds(Fault, what=TEXTS, detail=TEXTS, asks=st.lists(ASKS, max_size=2).map(tuple)),
     st.builds(
         Proposal,
         candidates=st.lists(CANDIDATES, max_size=2).map(tuple),
         exhausted=st.booleans(),
         notes=TEXTS,
-        cost=st.builds(Cost, tokens_in=ATTEMPTS, money=TIMES),
+        asks=st.lists(ASKS, max_size=2).map(tuple),
     ),
     EVALUATIONS,
     st.builds(Profile, candidate=IDS, tool=TEXTS, kernels=st.lists(KERNELS, max_size=2).map(tuple)),
@@ -297,6 +311,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
         reason=TEXTS,
         at=TIMES,
     ),
+    st.builds(Consulted, asks=st.lists(ASKS, max_size=2).map(tuple), about=TEXTS, at=TIMES),
 )
 
 

@@ -264,7 +264,7 @@ def test_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_every_reason_has_a_case() -> None:
     covered = set().union(*(reasons for _, _, reasons in CASES.values()))
-    assert covered | {"guardrail"} == set(get_args(Reason))
+    assert covered | {"guardrail", "installed_path"} == set(get_args(Reason))  # test_installed.py has the last
 
 
 def test_a_broken_guardrail_is_refused(tmp_path: Path) -> None:

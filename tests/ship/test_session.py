@@ -64,6 +64,11 @@ def test_from_best_to_used(tmp_path: Path) -> None:
     assert artefact.is_file()
     run(tmp_path, "regress", f"{TASK}@1.0.0", f"{TASK}@1.0.0", "--threshold", "0.5")
     assert (tmp_path / "regression.json").is_file() and (tmp_path / "regression.md").is_file()
+    run(tmp_path, "verify", "--no-gain")  # what the page's workflow does on every pull request
+    run(tmp_path, "bench", TASK, "entry", "--name", "current", "--effort", "screen")
+    current = f".warpsmith/benchmarks/{TASK}/current.json"
+    run(tmp_path, "regress", TASK, current, "--threshold", "0.5", "--output", "current.json")
+    assert json.loads((tmp_path / "current.json").read_text())["kind"] == "benchmark"
     run(tmp_path, "reject", TASK, "baseline", "--claim", "plain is enough", "--why", "it waits for its stack")
     content = bytearray(artefact.read_bytes())
     content[len(content) // 2] ^= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import random
 import signal
@@ -20,6 +21,7 @@ from warpsmith.model.release import MANIFEST, Manifest
 from warpsmith.ship import index, provenance, seal
 from warpsmith.ship.index import IndexBroken
 from warpsmith.ship.shelf import INTENT, AlreadyReleased, Shelf
+from warpsmith.surface import api, cli
 from warpsmith.surface.listing import list_releases
 from warpsmith.surface.shelves import shelf
 
@@ -97,6 +99,32 @@ def test_no_verb_changes_a_release(tmp_path: Path) -> None:
         hand_over(space, TASK, consumer, tmp_path / "handoffs", ())  # type: ignore[arg-type]
     run_regress(space, f"{TASK}@1.0.0", TASK, 0.02, tmp_path / "regression.json", "time")
     reject_candidate(space, space.task(TASK), "entry", "c", "w", (), "", "main")
+    assert snapshot(there.folder) == before
+
+
+def test_no_verb_writes_among_the_releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where it is told to: every output is refused that lies there, and every verb with one is here."""
+    _, there = shelved(tmp_path)
+    before = snapshot(there.folder)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(there.folder)
+    commands = {
+        "regress": (f"{TASK}@1.0.0", TASK),
+        "handoff": (TASK, "--to", "runtime"),
+        "history": (TASK, "--csv"),
+        "export": (TASK,),
+        "exports": (),
+        "knowledge export": (),
+        "observe": ("--", "true"),
+        "intake": (),
+    }
+    with_output = {cli.spelled(v) for v in api.VERBS if "output" in inspect.signature(v).parameters}
+    assert with_output <= set(commands)
+    for verb, words in commands.items():
+        for output in (f"releases/{TASK}/1.0.0/manifest.json", "releases", "link/index.jsonl"):
+            at = words.index("--") if "--" in words else len(words)
+            said = [*verb.split(), *words[:at], "--output", output, *words[at:]]
+            assert cli.run(said) == 3, said
     assert snapshot(there.folder) == before
 
 
@@ -218,6 +246,7 @@ def test_two_promotes_at_once(tmp_path: Path) -> None:
     sound(shelf(space))
 
 
+@pytest.mark.slow
 def test_two_promotes_of_one_campaign_at_once(tmp_path: Path) -> None:
     space = scripted(tmp_path)
     assert promote(space, "0.1").released

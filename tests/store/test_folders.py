@@ -174,7 +174,7 @@ def test_all_complaints_of_a_file_come_at_once(folder: Path) -> None:
     ("text", "said"),
     [
         ('kind = "command"', "command: Field required"),
-        ('kind = "app"\nfixtures = []', "kernel: Field required"),
+        ('kind = "app"', "capture: Field required"),
         ('kind = "serving"', "suite: Field required"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ from hypothesis import strategies as st
 from tests.fakes import BASELINE, ENTRY, FAULT, KERNEL, FakeCrew, campaign, candidate, ledger_path, measured
 from warpsmith.campaign import optimize
 from warpsmith.errors import LedgerError
-from warpsmith.model.campaign import Budget, Campaign, Decided, Event, Finished, Opened, Started, Submitted
+from warpsmith.model.asks import AskRecord, Usage
+from warpsmith.model.campaign import Budget, Campaign, Consulted, Decided, Event, Finished, Opened, Started, Submitted
 from warpsmith.model.evaluation import Effort, Evaluation
 from warpsmith.model.profile import Profile
-from warpsmith.model.step import Cost, Explain, Measure, Outcome, Proposal, Propose, Step, step_key
-from warpsmith.store.history import History, fold
+from warpsmith.model.step import Explain, Measure, Outcome, Proposal, Propose, Step, step_key
+from warpsmith.store.history import Asked, History, fold
 from warpsmith.store.ledger import Ledger, read_events
 
 C = campaign(KERNEL)
@@ -48,11 +50,13 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
             crew = FakeCrew(KERNEL, fail=fail, submissions=[gift])
             optimize(campaign(KERNEL, **changes), crew, ledger, (BASELINE, ENTRY))
             ledger.append(Decided(candidate=ENTRY.id, decision="trial", result="deployed", reason="", at=0))
+            asked = AskRecord(role="review", model="m", prompt=ENTRY.id, cost=Decimal("0.5"))
+            ledger.append(Consulted(asks=(asked,), about="a round", at=0))
     return read_events(path)
 
 
 def test_the_run_holds_every_kind_of_event(events: list[Event]) -> None:
-    assert {e.kind for e in events} == {"opened", "started", "finished", "submitted", "decided"}
+    assert {e.kind for e in events} == {"opened", "started", "finished", "submitted", "decided", "consulted"}
     assert {e.outcome.kind for e in events if isinstance(e, Finished)} == {
         "fault",
         "proposal",
@@ -143,10 +147,17 @@ def test_origins_are_those_of_the_first_time() -> None:
 
 def test_an_answered_ask_is_a_round_with_its_cost() -> None:
     h = fold([OPENED, finished(STEP, evaluation()), Started(step=ASK, at=0)])
-    h = h + finished(ASK, Proposal(candidates=(), exhausted=True, notes="n", cost=Cost(money=0.25)))
+    asked = AskRecord(role="propose", model="m", prompt="0" * 64, usage=Usage(output=9), cost=Decimal("0.25"))
+    h = h + finished(ASK, Proposal(candidates=(), exhausted=True, notes="n", asks=(asked,)))
+    assert (h.asked, h.tokens, h.calls) == ((Asked(ASK.round, asked),), 9, 0)
     (answered,) = h.rounds
     assert (answered.number, answered.exhausted, answered.notes, answered.after) == (0, True, "n", 1)
-    assert (h.money, h.seconds) == (0.25, 4.0)
+    assert (h.money, h.seconds) == (Decimal("0.25"), 4.0)
+
+
+def test_a_ledger_from_before_asks_were_recorded_can_be_read() -> None:
+    old = {"kind": "proposal", "candidates": [], "cost": {"tokens_in": 0, "tokens_out": 0, "money": 0.0}}
+    assert Proposal.model_validate(old) == Proposal(candidates=())
 
 
 def test_faults_gather_by_step_and_say_why() -> None:

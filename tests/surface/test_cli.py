@@ -78,7 +78,8 @@ def _campaign(root: Path) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("how", ["ctrl-c", pytest.param("stop", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["ctrl-c", "stop"])
 def test_an_interrupted_campaign_is_whole_and_resumes(how: str, tmp_path: Path) -> None:
     space = project(tmp_path, batch=2)
     ledger = space.ledger("my/axpy", "main")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import fields, is_dataclass
+from decimal import Decimal
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -12,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import BASELINE, TARGET, FakeCrew, campaign, candidate, failed, ledger_path, measured
+from warpsmith.analyse.costs import Spending
 from warpsmith.analyse.roofline import Roof, RoofPoint, roof
 from warpsmith.campaign import optimize
+from warpsmith.model.asks import Usage
 from warpsmith.model.base import digest
 from warpsmith.model.campaign import Budget
 from warpsmith.model.candidate import Candidate, Space, Tunable
@@ -145,7 +148,9 @@ def rich_view(folder: Path) -> View:
     rows = list(seen.rows)
     rows[5] = rows[5].model_copy(update={"memo": HOSTILE + 30 * " very long"})
     both = roof([(w.name, w.flops, w.bytes, w.candidate_s, w.copy_bytes_per_s) for w in seen.workloads], 2.0e13)
-    return seen.model_copy(update={"rows": tuple(rows), "roof": both, "money": 1.25})
+    paid = Spending(asks=3, calls=4, usage=Usage(input=10, cache_read=30, output=5), money=Decimal("1.25"))
+    asked = seen.costs.model_copy(update={"total": paid})
+    return seen.model_copy(update={"rows": tuple(rows), "roof": both, "costs": asked})
 
 
 def empty_view(folder: Path) -> View:
@@ -335,7 +340,9 @@ def test_the_rich_page_says_what_was_found(tmp_path: Path) -> None:
         f"{seen.ratio.speedup:.3f}×", "Promotable:", seen.best[:10], "Scripted 9000", "driver 580.1", "vendor",
         "16-byte loads and stores", "arithmetic: 20 TFLOP/s", "wrong_values", "build_failed", "'--name=a b'", "64",
         "50.0 MiB", "cache: cold", "warpsmith optimize fake/rich --tag main --seed 7",
-        f"warpsmith show {seen.best[:10]}", "deep/k.h", "$1.25", "0.60 %", "TILE",
+        f"warpsmith show {seen.best[:10]}", "deep/k.h",
+        "3 asks in 4 requests: 40 tokens read (75% from the cache), 5 written, $1.25",
+        "0.60 %", "TILE",
     ):  # fmt: skip
         assert expected in text, expected
 

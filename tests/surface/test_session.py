@@ -112,6 +112,7 @@ def test_what_a_started_task_can_refuse(tmp_path: Path) -> None:
     assert missing.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_report_can_be_named_as_the_rival(tmp_path: Path) -> None:
     calibrate(tmp_path)
     assert run(["warpsmith", "new", "my/axpy"], tmp_path).returncode == 0

@@ -261,7 +261,7 @@ def test_a_source_that_takes_for_ever(bench: Bench, monkeypatch: pytest.MonkeyPa
 def test_an_unknown_toolchain_is_refused(bench: Bench) -> None:
     with pytest.raises(BadInput, match="'fortran'") as caught:
         bench.build(bench.candidate(toolchain="fortran"))
-    assert "c, cuda, cute" in caught.value.remedy
+    assert "c, cubin, cuda, cute" in caught.value.remedy
 
 
 class TestPython:

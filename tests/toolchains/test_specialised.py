@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from tests.judge.gpubay import scaling
 from warpsmith.errors import BuildFailed, Missing
 from warpsmith.judge.plan import make_plan
 from warpsmith.model.candidate import Candidate, Launch, Scratch, SourceFile
 from warpsmith.model.evaluation import Build
 from warpsmith.model.target import Target
-from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
+from warpsmith.model.task import Dtype, Workload
 from warpsmith.store.blobs import Blobs
 from warpsmith.store.folders import load_candidate, load_task
 from warpsmith.toolchains import Configuration, Job, specialised, toolchain
@@ -22,21 +23,7 @@ from warpsmith.toolchains.cache import build as build_cached
 
 ROOT = Path(__file__).parents[2]
 TARGET = Target(hardware="cuda", device="none", architecture="sm_90a")
-TASK = KernelTask(
-    name="test/scale",
-    title="scale",
-    hardware="cuda",
-    contract="device",
-    arguments=(
-        Argument(name="x", role=Role.input, dtype=Dtype.bf16, shape=("N",)),
-        Argument(name="y", role=Role.output, dtype=Dtype.bf16, shape=("N",)),
-        Argument(name="N", role=Role.axis),
-        Argument(name="scale", role=Role.scalar, dtype=Dtype.f32, value=2.0),
-    ),
-    bytes="4 * N",
-    alignment=16,
-    workloads=(Workload(name="one", axes={"N": 4096}),),
-)
+TASK = scaling("device", Workload(name="one", axes={"N": 4096}), dtype=Dtype.bf16).model_copy(update={"alignment": 16})
 TRITON = """
 import triton
 import triton.language as tl

@@ -16,6 +16,7 @@ import math
 from collections.abc import Container
 from dataclasses import dataclass, field
 
+from warpsmith.analyse.calibration import cited
 from warpsmith.analyse.compare import Comparison, Verdict, compare, margin
 from warpsmith.model.base import digest
 from warpsmith.model.campaign import Campaign
@@ -52,6 +53,9 @@ class Standing:
     contenders: tuple[str, ...]
     """Looked faster than the best in a screen; the most promising first."""
     unexplained: tuple[str, ...]
+    """Leaders that are to be profiled."""
+    cited: tuple[str, ...]
+    """Others that are: timed, won or not, with a memo that answers a finding of their parent's profile."""
     untried: tuple[str, ...]
     unproved: tuple[tuple[str, str], ...]
     """(candidate, rival) pairs that the final report still needs: best over baseline, peers over best."""
@@ -95,6 +99,7 @@ def standing(h: History, campaign: Campaign | None = None) -> Standing:
         leaders=leaders,
         contenders=_contenders(h, compared, estimates, best, c, {*twins, *_refuted(runs)}),
         unexplained=tuple(x for x in leaders[1:] if c.explain and x not in h.profiles and not _left_unexplained(h, x)),
+        cited=tuple(x for x in estimates if c.explain and x not in (*leaders, *twins, *peers) and _answers(h, x)),
         untried=tuple(x for x in unmeasured if not _given_up(h, x)),
         unproved=_unproved(h, best, failed, c),
         unpublished=_unpublished(h, best, c),
@@ -104,7 +109,7 @@ def standing(h: History, campaign: Campaign | None = None) -> Standing:
         baseline_failed=failed.get(c.baseline, ""),
         baseline_checked=any(p[0] == c.baseline for p in h.evaluations),
         unhelpful=_unhelpful(h, changes),
-        exhausted=bool(h.rounds) and h.rounds[-1].exhausted,
+        exhausted=bool(h.proposed) and h.proposed[-1].exhausted,
     )
 
 
@@ -258,6 +263,16 @@ def _given_up(h: History, candidate: str, rival: str | None = None, effort: Effo
     return False
 
 
+def _answers(h: History, candidate: str) -> bool:
+    """Whether a profile of ``candidate`` would show if the finding that it answers was right: without the losers' the
+    hit rate of rules would see winners only.
+    """
+    if candidate in h.profiles or _left_unexplained(h, candidate):
+        return False
+    given = h.candidates[candidate]
+    return given.parent in h.profiles and bool(cited(given.memo))
+
+
 def _left_unexplained(h: History, candidate: str) -> bool:
     """Whether profiling ``candidate`` cannot work here, or faults used up the attempts."""
     lost = sum(
@@ -270,7 +285,7 @@ def _left_unexplained(h: History, candidate: str) -> bool:
 
 def _unhelpful(h: History, changes: tuple[int, ...]) -> int:
     last_change = changes[-1]
-    return sum(1 for r in h.rounds if r.after >= last_change)
+    return sum(1 for r in h.proposed if r.after >= last_change)
 
 
 def direct(h: History, candidate: str, rival: str) -> Evaluation | None:

@@ -23,7 +23,7 @@ from warpsmith.judge.failures import Kills, WorkerLost
 from warpsmith.judge.kernel import KernelJudge
 from warpsmith.model.step import Fault, Outcome, Request, Result
 from warpsmith.model.target import Target
-from warpsmith.model.task import KernelTask
+from warpsmith.model.task import AppTask, KernelTask
 from warpsmith.store.files import write_atomic
 
 PR_SET_PDEATHSIG = 1
@@ -32,6 +32,11 @@ PR_SET_PDEATHSIG = 1
 def make_bench(task: KernelTask, target: Target, scratch: Path, request: Request) -> Bench:
     """The bench of the task's contract."""
     cache = Path(request.cache) / "build"
+    if isinstance(task, AppTask) and task.contract == "device":
+        from warpsmith.judge.appdevice import AppDeviceBench
+
+        told = (task, target, scratch, cache)
+        return AppDeviceBench(*told, cold=request.cold, timeout_s=request.timeout_s, effort=request.step.effort)
     if task.contract == "host" and task.hardware == "cuda":
         from warpsmith.judge.devicehost import DeviceHostBench
 
@@ -44,6 +49,15 @@ def make_bench(task: KernelTask, target: Target, scratch: Path, request: Request
 
     effort = request.step.effort
     return DeviceBench(task, target, scratch, cache, cold=request.cold, timeout_s=request.timeout_s, effort=effort)
+
+
+def judge_of(task: KernelTask) -> type[KernelJudge]:
+    """Who judges tasks of that kind."""
+    if isinstance(task, AppTask):
+        from warpsmith.judge.app import AppJudge
+
+        return AppJudge
+    return KernelJudge
 
 
 def carry_out(folder: Path, kills: Kills | None = None) -> Result:
@@ -59,7 +73,7 @@ def carry_out(folder: Path, kills: Kills | None = None) -> Result:
         if not isinstance(request.task, KernelTask):
             raise WarpsmithError(f"there is no judge for tasks of the kind {request.task.kind!r} yet.")
         kills = kills or Kills()
-        judge = KernelJudge(request, folder, make_bench, kills)
+        judge = judge_of(request.task)(request, folder, make_bench, kills)
         phases = judge.phases
         with np.errstate(all="ignore"):  # NaN and infinity are values here, and overflow is the reference's business
             outcome = judge.judge()

@@ -61,9 +61,9 @@ class Arena:
         }
 
     def reveal(self, inputs: dict[str, Array]) -> None:
-        """Fresh inputs in, outputs poisoned."""
+        """Fresh inputs in, outputs poisoned but for those that ``inputs`` has a content of."""
         for name, region in self.regions.items():
-            if region.argument.role is Role.input:
+            if name in inputs:
                 self.views[name][...] = inputs[name]
             else:
                 element = region.argument.element

@@ -15,7 +15,7 @@ from warpsmith.judge.contract import SanitizedRunner
 from warpsmith.judge.failures import CandidateFailed, WorkerLost
 from warpsmith.judge.gpu import SPARES, gpu
 from warpsmith.judge.launching import PROFILED, LauncherProcess
-from warpsmith.judge.memory import Arena
+from warpsmith.judge.memory import Arena, flush_bytes
 from warpsmith.judge.numeric import Array
 from warpsmith.judge.plan import Plan, make_plan, to_load
 from warpsmith.judge.pool import READY_S
@@ -27,7 +27,6 @@ from warpsmith.sandbox import layers
 from warpsmith.toolchains import spare
 from warpsmith.toolchains.cache import Built
 
-SMALLEST_FLUSH = 128 << 20
 START_S = 60.0
 """Longest time for a launcher to load a cubin."""
 LARGEST_IDLE_SCRATCH = 1 << 30
@@ -59,11 +58,11 @@ class DeviceBench:
         self.confined = self.gpu.confined
         self.memory.probe()
         self.health.begin()
-        self.pool.reap()
         spare.ahead()
         if effort.fresh:
-            self.pool.ahead(self.gpu.room(2 * effort.pairs + SPARES + 1))
-        self.flush_bytes = max(SMALLEST_FLUSH, 2 * target.facts.get("L2_BYTES", 0)) if cold else 0
+            self.pool.expect(2 * effort.pairs + SPARES + 1, self.gpu.room)
+        self.pool.reap()
+        self.flush_bytes = flush_bytes(target) if cold else 0
         self._copier: Copier | None = None
         self._retired: list[LauncherProcess] = []
 
@@ -133,7 +132,7 @@ class DeviceBench:
         for process in self._retired:
             self.pool.leave(process)
         self._retired = []
-        self.pool.ahead(SPARES)
+        self.pool.rest(SPARES)
 
 
 class DeviceRunner:
@@ -162,11 +161,18 @@ class DeviceRunner:
     def restart(self) -> None:
         """Spawn a fresh launcher; the first call waits for it. Raises CandidateFailed for an impossible launch plan."""
         bench = self.bench
-        kernels = self.built.build.kernels
-        self._plans = [make_plan(self.task, w, self.candidate, bench.target, kernels) for w in self.task.workloads]
+        self._plans = [self.plan(w) for w in self.task.workloads]
         if (before := self._let_go()) is not None:
             bench.retire(before, max((sum(p.scratch.values()) for p in self._plans), default=0))
         self._process = self._launcher()
+
+    def plan(self, workload: Workload) -> Plan:
+        """The candidate's launches in numbers. Raises CandidateFailed for an impossible one."""
+        return make_plan(self.task, workload, self.candidate, self.bench.target, self.built.build.kernels)
+
+    def layout(self, workload: int, arena: Arena) -> dict[str, Any]:
+        """Where the launcher finds what the launches name."""
+        return {"buffers": {name: (b.handle, b.offset) for name, b in arena.buffers.items()}}
 
     def call(self, workload: int, inputs: dict[str, Array], *, timed: bool) -> float:
         """One call on fresh inputs from poisoned outputs; seconds between the two stamps of the launcher's clock.
@@ -230,7 +236,7 @@ class DeviceRunner:
             message = {
                 "do": "prepare",
                 "workload": workload,
-                "buffers": {name: (b.handle, b.offset) for name, b in arena.buffers.items()},
+                **self.layout(workload, arena),
                 "scratch": plan.scratch,
                 "launches": [launch.said() for launch in plan.launches],
             }

@@ -6,11 +6,11 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from warpsmith.judge.deviceworking import Call, ForkedWorker
 from warpsmith.judge.failures import CandidateFailed
 from warpsmith.judge.memory import Arena
 from warpsmith.judge.numeric import Array
 from warpsmith.judge.snapshot import Second
-from warpsmith.judge.working import Call, WorkerProcess
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Status
 from warpsmith.model.task import Argument, KernelTask, Role, Workload
@@ -50,8 +50,8 @@ class DeviceHostRunner:
         self.restarts = 0
         self._arenas: list[Arena] = []
         self._seconds: list[Second] = []
-        self._process: WorkerProcess | None = None
-        self._ahead: WorkerProcess | None = None
+        self._process: ForkedWorker | None = None
+        self._ahead: ForkedWorker | None = None
         self._called = False
         self._strikes = 0
         self._disturbed = ""
@@ -150,7 +150,7 @@ class DeviceHostRunner:
         if same and not bool(torch.stack(same).all()):
             raise CandidateFailed(Status.cheated, "it wrote its outputs before its inputs were all revealed")
 
-    def _prove_idle(self, process: WorkerProcess, gap_s: float) -> None:
+    def _prove_idle(self, process: ForkedWorker, gap_s: float) -> None:
         """Raise CandidateFailed where the device worked when nobody was to compute: before the call, or after it."""
         bench = self.bench
         if busy := bench.busy():
@@ -181,7 +181,7 @@ class DeviceHostRunner:
         if free < RESERVE * total:
             raise CandidateFailed(Status.crashed, f"it leaves {free >> 20} MiB of the device's memory to others")
 
-    def _spawn(self) -> WorkerProcess:
+    def _spawn(self) -> ForkedWorker:
         if not self._arenas:
             memory = self.bench.memory
             for workload in self.task.workloads:

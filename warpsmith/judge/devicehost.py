@@ -20,18 +20,19 @@ from pathlib import Path
 from typing import Any
 
 from warpsmith.errors import Missing
+from warpsmith.judge import fused
 from warpsmith.judge.contract import SanitizedRunner
 from warpsmith.judge.devicecalls import LEAST_S, START_S, DeviceHostRunner
+from warpsmith.judge.deviceworking import Call, ForkedWorker, Shown, nothing
 from warpsmith.judge.failures import CandidateFailed, WorkerLost
 from warpsmith.judge.forking import ForkServer
 from warpsmith.judge.kept import Keeper
 from warpsmith.judge.launching import Confined, device_environment, strongest
-from warpsmith.judge.memory import BLOCK, Memory, numeric
+from warpsmith.judge.memory import BLOCK, Memory, flush_bytes, numeric
 from warpsmith.judge.native import Clock
 from warpsmith.judge.onlooker import LATE_S, Onlooker
 from warpsmith.judge.snapshot import Piece, Snapshot
 from warpsmith.judge.watch import Watch
-from warpsmith.judge.working import Call, Shown, WorkerProcess, nothing
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.target import Target
 from warpsmith.model.task import KernelTask, Workload
@@ -42,7 +43,6 @@ from warpsmith.toolchains.cache import Built
 from warpsmith.toolchains.compiler import toolkits
 from warpsmith.toolchains.specialised import CUTE_PARTS
 
-SMALLEST_FLUSH = 128 << 20
 FEWEST_PINGS = 7
 """Calls that do nothing, before the first timed call on a workload; one more follows each timed call."""
 COMPILED = "/tmp/triton"
@@ -107,7 +107,9 @@ class DeviceHostBench:
         self.cold, self.timeout_s = cold, timeout_s
         self.numeric = numeric()
         self.memory = Memory()
+        self.memory.must_be(target.uuid)
         self.memory.probe()
+        fused.use(self.memory, target, cache)
         self.side = self.numeric.torch.cuda.Stream()
         self.stream = self.memory.cu.CUstream(self.side.cuda_stream)
         self.cores = os.sched_getaffinity(0)
@@ -118,13 +120,13 @@ class DeviceHostBench:
         self.confined = self._confine()
         if (gap := self.onlooker.look()) > 0:
             raise WorkerLost(f"the device is not the judge's alone: somebody computed for {gap * 1e3:.1f} ms")
-        self.flush_bytes = max(SMALLEST_FLUSH, 2 * target.facts.get("L2_BYTES", 0)) if cold else 0
+        self.flush_bytes = flush_bytes(target) if cold else 0
         self._flush = self.memory.allocate(self.flush_bytes) if cold else 0
         self._calls = 0
         self.halves = [max(1, task.traffic(w) // 2) for w in task.workloads]
         self.pings: dict[int, list[float]] = {}
         self.runners: list[DeviceHostRunner] = []
-        self._leaving: list[WorkerProcess] = []
+        self._leaving: list[ForkedWorker] = []
         self._compiled: dict[str, Path] = {}
         self._trusted = self.spawn({"language": "nothing", "traffic": self.halves, "workloads": []})
 
@@ -167,13 +169,11 @@ class DeviceHostBench:
         """Raises Missing: host code on a GPU is run under no tools."""
         raise Missing("there are no sanitizers for host code on a GPU yet.", "Ask for none.")
 
-    def spawn(
-        self, config: dict[str, Any], reads: tuple[Path, ...] = (), how: Mechanism | None = None
-    ) -> WorkerProcess:
+    def spawn(self, config: dict[str, Any], reads: tuple[Path, ...] = (), how: Mechanism | None = None) -> ForkedWorker:
         """A worker, not yet loaded. Raises WorkerLost where the fork-server is gone; the next bench has another."""
         how = how or self.confined.how
         shown = Shown(reads, (*packages(), *toolkits()))
-        return WorkerProcess(self.server, how, config, self._environment(how), shown)
+        return ForkedWorker(self.server, how, config, self._environment(how), shown)
 
     def compiled(self, candidate: Candidate) -> tuple[Path, ...]:
         """Where lies what an earlier worker of the candidate compiled; empty where there was none, or nothing."""
@@ -185,7 +185,7 @@ class DeviceHostBench:
                     self._compiled[candidate.id] = to
         return (self._compiled[candidate.id],) if candidate.id in self._compiled else ()
 
-    def clocked(self, process: WorkerProcess, call: Call, pieces: list[Piece], *, timed: bool) -> Timed:
+    def clocked(self, process: ForkedWorker, call: Call, pieces: list[Piece], *, timed: bool) -> Timed:
         """One call: reveal, let the worker go, wait for its answer, take the snapshot, stop it.
 
         Only where ``timed`` the caches are flushed and somebody looks. Raises CandidateFailed or WorkerLost.
@@ -235,13 +235,13 @@ class DeviceHostBench:
         gap = self.onlooker.end()
         return self.onlooker.look() if gap or self.onlooker.late_s > LATE_S else 0.0
 
-    def alone_without(self, process: WorkerProcess) -> None:
+    def alone_without(self, process: ForkedWorker) -> None:
         """End a worker. Raises WorkerLost where the device is still not the judge's alone: it was not this one."""
         process.stop()
         if self.onlooker.look() > 0:
             raise WorkerLost("the device is not the judge's alone any more")
 
-    def leave(self, process: WorkerProcess) -> None:
+    def leave(self, process: ForkedWorker) -> None:
         """End a worker now, and reap it by the end of the measurement."""
         process.kill()
         self._leaving.append(process)

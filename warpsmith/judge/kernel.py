@@ -17,21 +17,21 @@ from pathlib import Path
 from warpsmith.errors import BuildFailed, WarpsmithError
 from warpsmith.judge.admission import admit
 from warpsmith.judge.bound import BaselineBound, can_bind
+from warpsmith.judge.checked import Checks, Errors
 from warpsmith.judge.contract import Bench, BenchFactory, Runner
 from warpsmith.judge.deadline import Deadline
 from warpsmith.judge.disturbance import Disturbance, Rounds
 from warpsmith.judge.evidence import Seen, Side, SideFailed, evaluation
 from warpsmith.judge.failures import CandidateFailed, Kills, WorkerKilled
 from warpsmith.judge.inputs import HiddenInputs
-from warpsmith.judge.numeric import Array, Numeric
 from warpsmith.judge.oracle import Oracle
 from warpsmith.judge.sanitize import failure, gate, small
 from warpsmith.judge.shapes import hidden_workloads, smallest
-from warpsmith.judge.verify import verify
-from warpsmith.model.evaluation import Effort, Evaluation, Status, TensorError
+from warpsmith.model.evaluation import Effort, Evaluation, Status
 from warpsmith.model.step import Request
 from warpsmith.model.task import KernelTask, Role, Workload
 from warpsmith.toolchains.cache import build
+from warpsmith.toolchains.compiler import first_errors
 
 SAMPLE_S = 0.010
 """Timed calls of one workload are repeated within a pair until they fill about this long."""
@@ -45,9 +45,6 @@ LEAST_CALLS_OF_PROOF = 3
 """Timed calls within a pair from confirm on, at least: a median of fewer does not shed an outlier."""
 COMPARED = 4
 """Families, chosen in secret, on which the baseline is called too; one at a screen."""
-
-Errors = dict[str, TensorError]
-"""What one call missed, by output."""
 
 
 class KernelJudge:
@@ -86,12 +83,10 @@ class KernelJudge:
             with self._phase("build"):
                 self._build()
             self.bench = self.make_bench(self.task, self.request.target, self.folder / "scratch", self.request)
-            self.oracle = Oracle(self.task, self.folder / "task", self.bench.numeric)
-            workloads = (*self.task.workloads, *self.hidden)
-            self.inputs = HiddenInputs(self.task, self.bench.numeric, self.rng.getrandbits(62), workloads)
+            self._prepare(self.bench)
             if self.admitting:
                 with self._phase("admit"):
-                    admit(self.task, self.oracle, self.inputs, self.bench.numeric)
+                    self._admit()
             with self._phase("start"):
                 for side in self._all_sides():
                     side.runner = self._runner(side)
@@ -104,16 +99,31 @@ class KernelJudge:
                 self._sanitize()
             with self._phase("time"):
                 self._time()
-            self._end_bounds()
+            self.checks.end()
         except SideFailed as failed:
             return self._evaluation(failed)
         finally:
-            for side in self._all_sides():
-                if side.runner is not None:
-                    side.runner.close()
-            if self.bench is not None:
-                self.bench.close()
+            self._end()
         return self._evaluation(None)
+
+    def _prepare(self, bench: Bench) -> None:
+        """What says which inputs there are, and which outputs are right."""
+        self.oracle = Oracle(self.task, self.folder / "task", bench.numeric)
+        self.checks = Checks(self.oracle, bench.numeric, self.seen, self.candidate, self.baseline)
+        workloads = (*self.task.workloads, *self.hidden)
+        self.inputs = HiddenInputs(self.task, bench.numeric, self.rng.getrandbits(62), workloads)
+
+    def _admit(self) -> None:
+        assert self.bench is not None
+        admit(self.task, self.oracle, self.inputs, self.bench.numeric)
+
+    def _end(self) -> None:
+        """Give everything back."""
+        for side in self._all_sides():
+            if side.runner is not None:
+                side.runner.close()
+        if self.bench is not None:
+            self.bench.close()
 
     def _sides(self) -> tuple[Side, ...]:
         return (self.candidate,) if self.effort is Effort.check else (self.candidate, self.rival)
@@ -176,9 +186,9 @@ class KernelJudge:
                 told = (self.request.target, self.request.configuration, Path(self.request.cache) / "build")
                 side.built = build(side.candidate, side.folder, *told, self.task)
             except BuildFailed as error:
-                tail = error.log[-1500:]
+                said = first_errors(error.log)
                 with self._blame(side):
-                    detail = f"{error.message}\n{tail}" if tail else error.message
+                    detail = f"{error.message}\n{said}" if said else error.message
                     raise CandidateFailed(Status.build_failed, detail) from None
 
     def _runner(self, side: Side, hidden: tuple[Workload, ...] | None = None) -> Runner:
@@ -208,12 +218,12 @@ class KernelJudge:
                     if side is not self.candidate and not self._called(side, number, family in compared):
                         continue
                     with self._blame(side, workload):
-                        seconds, found[id(side)] = self._checked_call(side, index, inputs, expected, timed=False)
+                        seconds, found[id(side)] = self.checks.call(side, index, inputs, expected, timed=False)
                         if side in self._sides():
                             durations.append(seconds)
                         if number == 0 and side is self.candidate:
-                            durations.append(self._repeat(side, index, inputs))
-                self._compare(index, family, found)
+                            durations.append(self.checks.again(side, index, inputs))
+                self.checks.compare(index, family, found)
             least = LEAST_CALLS_OF_PROOF if self.effort.fresh else 1
             more = PROOF_ON_HOST if self.effort.fresh and self.task.contract == "host" else 1
             wanted = round(more * SAMPLE_S / max(min(durations), 1e-9))
@@ -224,23 +234,6 @@ class KernelJudge:
     def _called(self, side: Side, number: int, compared: bool) -> bool:
         """Whether the rival or the baseline meets a family: the rival the first, the baseline those compared."""
         return (side is self.rival and number == 0) or (side is self.baseline and compared)
-
-    def _compare(self, index: int, family: str, found: dict[int, Errors]) -> None:
-        """Hold the candidate to twice the error of the baseline, where both met the same inputs."""
-        if self.baseline is None or self.baseline is self.candidate or id(self.baseline) not in found:
-            return
-        mine, theirs = found[id(self.candidate)], found[id(self.baseline)]
-        for name, bound in self.seen[index].bounds.items():
-            wrong = bound.see(family, mine[name], theirs[name], pooled=family in ("normal", "timed"))
-            if wrong:
-                failure = CandidateFailed(Status.wrong_values, wrong)
-                raise SideFailed(self.candidate, failure, self.task.workloads[index])
-
-    def _end_bounds(self) -> None:
-        for workload, seen in zip(self.task.workloads, self.seen, strict=True):
-            for name, bound in seen.bounds.items():
-                if name in seen.errors and (wrong := bound.end(seen.errors[name])):
-                    raise SideFailed(self.candidate, CandidateFailed(Status.wrong_values, wrong), workload)
 
     def _verify_hidden(self) -> None:
         """The candidate on shapes that no workload shows, in a process of its own."""
@@ -258,7 +251,7 @@ class KernelJudge:
                     expected = self.oracle.expect(workload, inputs)
                     with self._blame(side, workload):
                         runner.call(index, inputs, timed=False)
-                        self._missed(runner.outputs(index), expected)
+                        self.checks.outputs(runner.outputs(index), expected)
         finally:
             runner.close()
 
@@ -272,48 +265,11 @@ class KernelJudge:
         def meet(runner: Runner, index: int) -> None:
             inputs = self.inputs.draw(workloads[index])
             runner.call(index, inputs, timed=False)
-            self._missed(runner.outputs(index), self.oracle.expect(workloads[index], inputs))
+            self.checks.outputs(runner.outputs(index), self.oracle.expect(workloads[index], inputs))
 
         self.candidate.sanitizers = gate(self.request, self.candidate, self.bench, workloads, meet)
         if (failed := failure(self.candidate.sanitizers)) is not None:
             raise SideFailed(self.candidate, failed, None)
-
-    def _repeat(self, side: Side, index: int, inputs: dict[str, Array]) -> float:
-        """Call again on the same inputs: the outputs must be the same to the bit."""
-        numeric = self._numeric()
-        xp = numeric.xp
-        before = {name: xp.asarray(value, copy=True) for name, value in side.live.outputs(index).items()}
-        seconds = side.live.call(index, inputs, timed=False)
-        self.seen[index].calls += 1
-        for name, value in side.live.outputs(index).items():
-            if not numeric.same_bits(before[name], value):
-                raise CandidateFailed(Status.nondeterministic, f"{name} differs between two calls on the same inputs")
-        return seconds
-
-    def _checked_call(
-        self, side: Side, index: int, inputs: dict[str, Array], expected: dict[str, Array], *, timed: bool
-    ) -> tuple[float, Errors]:
-        """One call whose outputs are verified; seconds and errors. Raises CandidateFailed."""
-        seconds = side.live.call(index, inputs, timed=timed)
-        seen = self.seen[index] if side is self.candidate else None
-        errors = self._missed(side.live.outputs(index), expected, seen)
-        if seen is not None:
-            seen.calls += 1
-        return seconds, errors
-
-    def _missed(self, outputs: dict[str, Array], expected: dict[str, Array], seen: Seen | None = None) -> Errors:
-        """What the outputs miss, also noted in ``seen``. Raises CandidateFailed where it is too much."""
-        errors: Errors = {}
-        limit = self.task.tolerance.relative_rms
-        for argument in self.oracle.outputs:
-            name = argument.name
-            verdict = verify(outputs[name], expected[name], argument, self._numeric(), limit)
-            errors[name] = verdict.error
-            if seen is not None:
-                seen.worst(verdict.error)
-            if verdict.wrong:
-                raise CandidateFailed(Status.wrong_values, verdict.wrong)
-        return errors
 
     def _time(self) -> None:
         starts, calls = self._turns(), self._turns()
@@ -360,13 +316,11 @@ class KernelJudge:
             found: dict[int, Errors] = {}
             for side in order:
                 with self._blame(side, workload):
-                    taken[id(side)], found[id(side)] = self._checked_call(side, index, inputs, expected, timed=True)
+                    taken[id(side)], found[id(side)] = self.checks.call(side, index, inputs, expected, timed=True)
             if spot and repeat == chosen and self.effort.fresh and self.baseline and self.baseline not in order:
                 with self._blame(self.baseline, workload):
-                    _, found[id(self.baseline)] = self._checked_call(
-                        self.baseline, index, inputs, expected, timed=False
-                    )
-            self._compare(index, "timed", found)
+                    _, found[id(self.baseline)] = self.checks.call(self.baseline, index, inputs, expected, timed=False)
+            self.checks.compare(index, "timed", found)
             disturbed = self.disturbance.see(*(side.live.disturbed() for side in self._sides()))
             rounds.add((taken[id(self.candidate)], taken[id(self.rival)]), disturbed=disturbed)
         self.disturbance.add(rounds)
@@ -376,10 +330,6 @@ class KernelJudge:
             seconds, traffic, how = self.bench.copy(index)
             seen.copies.append(seconds)
             seen.copied = (traffic, how)
-
-    def _numeric(self) -> Numeric:
-        assert self.bench is not None
-        return self.bench.numeric
 
     def _evaluation(self, failed: SideFailed | None) -> Evaluation:
         conditions = self.bench.conditions if self.bench else ()

@@ -11,6 +11,7 @@ candidate, and nothing else of the judge's: no oracle, no other candidate's buff
         each kernel has a name, its symbol, and offset and bytes of its cubin in the binary
     {"do": "prepare", "workload", "buffers", "scratch", "launches"}  ->  {"prepared": workload}
         for tools that look for mistakes also "exact": bytes of each buffer, and whether it is an output (exact.py)
+        "globals": symbol and bytes of each variable of the cubin that begins a call with a buffer's content
     {"do": "call", "workload", "timed"}                              ->  {"measured": {"seconds", "disturbed": why}}
     {"do": "copy", "bytes"}                                          ->  the same
     {"do": "overhead"}                                               ->  {"overhead_ns": of the clock itself}
@@ -82,7 +83,9 @@ class Prepared:
         launches: list[tuple[Any, ...]],
         kept: list[Any],
         copies: Copies | None = None,
+        variables: list[tuple[int, int, int]] | None = None,
     ) -> None:
+        self.variables = variables or []  # address, that of its buffer, and bytes
         self.scratch = scratch  # address and bytes
         self.launches = launches
         self.kept = kept
@@ -106,6 +109,7 @@ class Launcher:
         self.flush_bytes = self.flush = 0
         self.gate = Gate(cu, self.stream)
         self.functions: dict[str, Any] = {}
+        self.modules: list[Any] = []
         self.scratch: dict[str, tuple[int, int]] = {}
         self.prepared: dict[int, Prepared] = {}
         self.copies: list[int] = []
@@ -141,26 +145,44 @@ class Launcher:
                 "stack_bytes": ask(cu.cuFuncGetAttribute, attribute.CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES, function),
                 "shared_bytes": ask(cu.cuFuncGetAttribute, attribute.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, function),
             }
+        self.modules = list(modules.values())
         return {"loaded": facts}
 
     def prepare(self, message: dict[str, Any]) -> dict[str, Any]:
         """Map the buffers of a workload, allocate its scratch, and lay its launches out."""
         cu = self.cu
-        addresses = {}
+        addresses, opened = {}, {}
         for name, (handle, offset) in message["buffers"].items():
-            shared = cu.CUipcMemHandle()
-            shared.reserved = bytes.fromhex(handle)
-            lazy = int(cu.CUipcMem_flags.CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS)
-            addresses[name] = int(ask(cu.cuIpcOpenMemHandle, shared, lazy)) + offset
+            if handle not in opened:  # several names may be of one buffer
+                shared = cu.CUipcMemHandle()
+                shared.reserved = bytes.fromhex(handle)
+                lazy = int(cu.CUipcMem_flags.CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS)
+                opened[handle] = int(ask(cu.cuIpcOpenMemHandle, shared, lazy))
+            addresses[name] = opened[handle] + offset
         copies = Copies(cu, message["exact"], addresses) if "exact" in message else None
+        variables = self._variables(message.get("globals", {}), addresses)
         scratch = []
         for name, size in message["scratch"].items():
             addresses[name] = self._reserve(name, size) if copies is None else int(ask(cu.cuMemAlloc, max(1, size)))
             scratch.append((addresses[name], size))
         kept: list[Any] = []
         launches = [self._launch(said, addresses, kept) for said in message["launches"]]
-        self.prepared[message["workload"]] = Prepared(scratch, launches, kept, copies)
+        self.prepared[message["workload"]] = Prepared(scratch, launches, kept, copies, variables)
         return {"prepared": message["workload"]}
+
+    def _variables(self, said: dict[str, tuple[str, int]], addresses: dict[str, int]) -> list[tuple[int, int, int]]:
+        """Where each global variable of the cubin lies, the buffer with its content, and bytes. One that the candidate
+        does not have is not given to it. Raises Refused for one of another size.
+        """
+        found = []
+        for name, (symbol, size) in said.items():
+            for module in self.modules:
+                status, address, held = self.cu.cuModuleGetGlobal(module, symbol.encode())
+                if int(status) == 0 and int(held) != size:
+                    raise Refused(f"the variable {symbol} has {int(held)} bytes, and the original's has {size}")
+                if int(status) == 0:
+                    found.append((int(address), addresses[name], size))
+        return found
 
     def _reserve(self, name: str, size: int) -> int:
         """A scratch buffer of at least ``size`` bytes. A smaller one of that name stays: plans may point to it."""
@@ -178,6 +200,7 @@ class Launcher:
         function = self.functions[said["kernel"]]
         values = [self._value(argument, addresses) for argument in said["arguments"]]
         self._check_parameters(said["kernel"], function, [len(value) for value in values])
+        self._check_block(said, function)
         memory = [ctypes.create_string_buffer(len(value) + PARAMETER_ALIGNMENT) for value in values]
         places = [-(-ctypes.addressof(m) // PARAMETER_ALIGNMENT) * PARAMETER_ALIGNMENT for m in memory]
         for place, value in zip(places, values, strict=True):
@@ -204,9 +227,12 @@ class Launcher:
         """The bytes of one kernel parameter."""
         if "buffer" in argument:
             return addresses[argument["buffer"]].to_bytes(8, "little")
-        return (
-            bytes.fromhex(argument["bytes"]) if "bytes" in argument else self._encode(argument["tensor_map"], addresses)
-        )
+        if "tensor_map" in argument:
+            return self._encode(argument["tensor_map"], addresses)
+        content = bytearray.fromhex(argument["bytes"])
+        for at, name in argument.get("pointers", ()):
+            content[at : at + 8] = addresses[name].to_bytes(8, "little")
+        return bytes(content)
 
     def _encode(self, said: dict[str, Any], addresses: dict[str, int]) -> bytes:
         """A tensor map, over the buffer that it is of."""
@@ -259,6 +285,15 @@ class Launcher:
             )
         return config
 
+    def _check_block(self, said: dict[str, Any], function: Any) -> None:
+        """Raise Refused for a block of more threads than the kernel was compiled for."""
+        most = ask(
+            self.cu.cuFuncGetAttribute, self.cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, function
+        )
+        x, y, z = said["block"]
+        if x * y * z > int(most):
+            raise Refused(f"{said['kernel']} is compiled for {most} threads a block, and the launch has {x * y * z}")
+
     def _check_parameters(self, kernel: str, function: Any, passed: list[int]) -> None:
         """Raise Refused unless the kernel takes what the plan passes: the driver would read beyond our memory."""
         wanted: list[int] = []
@@ -281,6 +316,9 @@ class Launcher:
             if size:
                 ask(cu.cuMemsetD8Async, address, POISON, size, self.stream)
 
+        for address, buffer, size in plan.variables:
+            ask(cu.cuMemcpyDtoDAsync, address, buffer, size, self.stream)
+
         def work() -> None:
             for launch in plan.launches:
                 ask(*launch)
@@ -289,6 +327,10 @@ class Launcher:
         gated = message["timed"] and plan.called
         measured = self._clocked(work, 1 + len(plan.launches) // LAUNCHES_PER_FLUSH, message["timed"], gated)
         plan.called = True
+        for address, buffer, size in plan.variables:
+            ask(cu.cuMemcpyDtoDAsync, buffer, address, size, self.stream)
+        if plan.variables:
+            ask(cu.cuStreamSynchronize, self.stream)
         if plan.copies is not None:
             plan.copies.give_back()
         return {"measured": measured}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +13,7 @@ from warpsmith.judge.failures import CandidateFailed
 from warpsmith.judge.numeric import Array, TorchNumeric
 from warpsmith.judge.poison import poison, signed
 from warpsmith.model.evaluation import Status
+from warpsmith.model.target import Target
 from warpsmith.model.task import Argument, KernelTask, Role, Workload
 
 BAND = 64 << 10
@@ -21,12 +22,22 @@ BLOCK = 2 << 20
 """Granularity of device allocations. CUDA IPC shares whole blocks, so every buffer is whole blocks: a launcher never
 sees a neighbour of what it was given."""
 GUARD = 0x5A
+SMALLEST_FLUSH = 128 << 20
 MOST_UNUSED = 4
 """Unused buffers may keep one part in so many of the device's memory."""
 
 
+Piece = tuple[int, int, int]
+"""Device memory that must be as it was: its address, that of what it must equal (0: GUARD all over), and bytes."""
+
+
 class ContextLost(RuntimeError):
     """The judge's own CUDA context no longer works. Nobody catches it: the session ends; the next has another."""
+
+
+def flush_bytes(target: Target) -> int:
+    """What is read or written to empty the last cache."""
+    return max(SMALLEST_FLUSH, 2 * target.facts.get("L2_BYTES", 0))
 
 
 @lru_cache(maxsize=1)
@@ -54,6 +65,13 @@ class Memory:
         self.unused: dict[int, list[int]] = {}
         """Addresses by size."""
         self.uuid = bytes(self.ask(driver.cuDeviceGetUuid, self.device).bytes).hex()
+        self.changes: Callable[[Sequence[Piece]], list[bool]] = self.plain_changes
+        """Whether each piece changed; fused.py does it faster."""
+
+    def must_be(self, uuid: str) -> None:
+        """Raise WarpsmithError where this is not the device that the evidence will name."""
+        if uuid and uuid != self.uuid:
+            raise WarpsmithError(f"the judge has the GPU {self.uuid}, and was asked to measure {uuid}.")
 
     def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a driver function; its value. Raises WarpsmithError with the driver's name of the error."""
@@ -105,6 +123,15 @@ class Memory:
         """The memory as a tensor of bytes, without a copy."""
         return self.numeric.torch.as_tensor(_Interface(address, size), device=self.numeric.device)
 
+    def plain_changes(self, pieces: Sequence[Piece]) -> list[bool]:
+        """Whether each piece changed, by array functions."""
+        torch = self.numeric.torch
+        found = []
+        for at, other, size in pieces:
+            mine = self.view(at, size) if size else torch.empty(0, device=self.numeric.device)
+            found.append((mine != (self.view(other, size) if size and other else GUARD)).any())
+        return [bool(changed) for changed in torch.stack(found).tolist()]
+
     def probe(self) -> None:
         """Raise ContextLost unless the judge's own context still computes."""
         torch = self.numeric.torch
@@ -139,7 +166,9 @@ class Buffer:
         whole.fill_(GUARD)
         self.bytes = whole[self.offset : self.offset + data]
         self.values = self.bytes.view(memory.numeric.dtype(argument.element)).reshape(shape)
-        self.bands = (whole[: self.offset], whole[self.offset + data :])
+        end = self.offset + data
+        self.surroundings = ((self.address, 0, self.offset), (self.address + end, 0, size - end))
+        """The guard bands, as pieces that must be as they were."""
         torch = memory.numeric.torch
         width = argument.element.itemsize
         self.words = self.values.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[width])
@@ -165,29 +194,27 @@ class Arena:
             raise
 
     def reveal(self, inputs: dict[str, Array]) -> None:
-        """Fresh inputs in, outputs poisoned; enqueued only."""
+        """Fresh inputs in, outputs poisoned but for those that ``inputs`` has a content of; enqueued only."""
         for name, buffer in self.buffers.items():
-            if buffer.argument.role is Role.input:
+            if name in inputs:
                 buffer.values.copy_(inputs[name])
             else:
                 buffer.poison()
 
     def check(self, inputs: dict[str, Array]) -> None:
         """Raise CandidateFailed where a guard band or an input was written. One wait for the device in all."""
-        torch = self.memory.numeric.torch
-        found: list[tuple[CandidateFailed, Array]] = []
+        given = {name: inputs[name].contiguous() for name in inputs}
+        pieces: list[Piece] = []
+        failures: list[tuple[Status, str]] = []
         for name, buffer in self.buffers.items():
-            outside = CandidateFailed(Status.wrong_values, f"it wrote out of bounds of {name!r} (a guard band changed)")
-            found += [(outside, (band == GUARD).all()) for band in buffer.bands]
+            pieces += buffer.surroundings
+            failures += [(Status.wrong_values, f"it wrote out of bounds of {name!r} (a guard band changed)")] * 2
             if buffer.argument.role is Role.input:
-                given = inputs[name].reshape(-1).view(torch.uint8)
-                width = torch.int64 if len(given) % 8 == 0 and given.data_ptr() % 8 == 0 else torch.uint8
-                same = (buffer.bytes.view(width) == given.view(width)).all()
-                found.append((CandidateFailed(Status.cheated, f"it changed its input {name!r}"), same))
-        kept = torch.stack([flag for _, flag in found]).tolist()
-        for (failure, _), held in zip(found, kept, strict=True):
-            if not held:
-                raise failure
+                pieces.append((buffer.address + buffer.offset, given[name].data_ptr(), len(buffer.bytes)))
+                failures.append((Status.cheated, f"it changed its input {name!r}"))
+        for (status, detail), changed in zip(failures, self.memory.changes(pieces), strict=True):
+            if changed:
+                raise CandidateFailed(status, detail)
 
     def close(self) -> None:
         """Give the memory back; views must not be used afterwards."""

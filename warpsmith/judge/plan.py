@@ -38,14 +38,24 @@ _FORMATS = {"f64": "<d", "f32": "<f", "f16": "<e", "i64": "<q", "i32": "<i", "i8
 
 
 @dataclass(frozen=True)
+class Packed:
+    """A struct passed by value: its bytes, and the buffers whose addresses go to places in it."""
+
+    content: bytes
+    pointers: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True)
 class ConcreteLaunch:
-    """One launch in numbers. An argument is a buffer's name, the little-endian bytes of a scalar, or a tensor map."""
+    """One launch in numbers. An argument is a buffer's name, the little-endian bytes of a scalar, a struct, or a tensor
+    map.
+    """
 
     kernel: str
     grid: tuple[int, int, int]
     block: tuple[int, int, int]
     shared_bytes: int
-    arguments: tuple[str | bytes | ConcreteMap, ...]
+    arguments: tuple[str | bytes | Packed | ConcreteMap, ...]
     cluster: tuple[int, int, int] | None = None
 
     def said(self) -> dict[str, Any]:
@@ -60,9 +70,11 @@ class ConcreteLaunch:
         }
 
 
-def _said(argument: str | bytes | ConcreteMap) -> dict[str, Any]:
+def _said(argument: str | bytes | Packed | ConcreteMap) -> dict[str, Any]:
     if isinstance(argument, ConcreteMap):
         return {"tensor_map": asdict(argument)}
+    if isinstance(argument, Packed):
+        return {"bytes": argument.content.hex(), "pointers": argument.pointers}
     return {"buffer": argument} if isinstance(argument, str) else {"bytes": argument.hex()}
 
 
@@ -75,7 +87,12 @@ class Plan:
 
 
 def make_plan(
-    task: KernelTask, workload: Workload, candidate: Candidate, target: Target, kernels: Sequence[KernelBuild] = ()
+    task: KernelTask,
+    workload: Workload,
+    candidate: Candidate,
+    target: Target,
+    kernels: Sequence[KernelBuild] = (),
+    planner: type[Planner] | None = None,
 ) -> Plan:
     """The plan of ``candidate`` on one workload. Raises CandidateFailed for one that no device could carry out.
 
@@ -86,18 +103,18 @@ def make_plan(
     if not candidate.launch:
         raise CandidateFailed(Status.crashed, f"{where}: there is no launch")
     try:
-        planner = _Planner(task, workload, candidate, target, kernels)
-        made = [planner.launch(index, launch) for index, launch in enumerate(candidate.launch)]
-        if not planner.empty and not any(made):
+        planning = (planner or Planner)(task, workload, candidate, target, kernels)
+        made = [planning.launch(index, launch) for index, launch in enumerate(candidate.launch)]
+        if not planning.empty and not any(made):
             raise Impossible("no launch applies: each has a 'when' that is zero here")
     except ExpressionError as error:
         raise CandidateFailed(Status.crashed, f"{where}: {error}") from None
     except Impossible as wrong:
         raise CandidateFailed(Status.crashed, f"{where}: {wrong}") from None
-    return Plan(tuple(launch for launch in made if launch is not None), planner.scratch)
+    return Plan(tuple(launch for launch in made if launch is not None), planning.scratch)
 
 
-class _Planner:
+class Planner:
     """What the launches of one plan share."""
 
     def __init__(
@@ -124,7 +141,7 @@ class _Planner:
         block = self._three(launch.block) if launch.block else (0, 0, 0)
         cluster = self._three(launch.cluster) if launch.cluster else None
         shared = evaluate_int(launch.shared_bytes, self.environment)
-        arguments = tuple(self._argument(name) for name in launch.arguments)
+        arguments = tuple(self.argument(name) for name in launch.arguments)
         for name, divisor in launch.divisible.items():
             if value := self._number(name) % divisor:
                 told = f"it is compiled for {name} divisible by {divisor}, and {value} is left over"
@@ -173,7 +190,8 @@ class _Planner:
         assert value is not None  # the task's own validation
         return value
 
-    def _argument(self, name: str) -> str | bytes | ConcreteMap:
+    def argument(self, name: str) -> str | bytes | Packed | ConcreteMap:
+        """What is passed under that name. Raises ExpressionError, Impossible."""
         found: Argument | None = next((a for a in self.task.arguments if a.name == name), None)
         if found is None:
             described = next((m for m in self.candidate.tensor_map if m.name == name), None)
@@ -272,10 +290,12 @@ def _impossible_cluster(launch: ConcreteLaunch, target: Target) -> str:
     return ""
 
 
-def _size(argument: str | bytes | ConcreteMap) -> int:
+def _size(argument: str | bytes | Packed | ConcreteMap) -> int:
     """Bytes of a kernel parameter."""
     if isinstance(argument, ConcreteMap):
         return MAP_BYTES
+    if isinstance(argument, Packed):
+        return len(argument.content)
     return len(argument) if isinstance(argument, bytes) else 8
 
 

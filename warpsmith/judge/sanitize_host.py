@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import signal
 import tempfile
 from collections import Counter
 from dataclasses import replace
@@ -19,7 +18,8 @@ from pathlib import Path
 from warpsmith.errors import Missing
 from warpsmith.judge.arena import Arena
 from warpsmith.judge.failures import OUTPUT_LIMIT
-from warpsmith.judge.host import HostBench, HostRunner
+from warpsmith.judge.host import HostBench
+from warpsmith.judge.hostcalls import HostRunner
 from warpsmith.judge.native import serve_loop
 from warpsmith.judge.plan import scalar_bytes
 from warpsmith.judge.sanitize import HOST_TOOLS
@@ -75,12 +75,8 @@ class SanitizedHostRunner(HostRunner):
 
     def report(self) -> dict[str, tuple[SanitizerFinding, ...] | str]:
         """Have the worker make its planted mistakes and end it: by tool what it found, or why it cannot say."""
-        if self._process is not None:
-            with contextlib.suppress(OSError):
-                os.write(self._commands, bytes([PLANT]))
-                self._process.signal(signal.SIGCONT)
-                self._process.wait(PLANT_S)
-            self.stop()
+        if self.worker is not None:
+            self.worker.finish(bytes([PLANT]), PLANT_S)
         try:
             with (self.scratch / "printed").open("rb") as printed:
                 found = parse(printed.read(OUTPUT_LIMIT).decode(errors="replace"))

@@ -23,6 +23,8 @@ from warpsmith.store.history import History
 
 STOPPED = frozenset({Status.build_failed, Status.crashed, Status.timed_out})
 """Statuses of candidates that never ran to their end."""
+OPEN = "0" * 16
+"""The campaign of attempts whose ledger is still being written."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,11 @@ def remember(events: Sequence[Event]) -> tuple[Attempt, ...]:
         _decide(a, decided[a.candidate]) if a.candidate in decided and latest[a.candidate] == number else a
         for a, number in found
     )
+
+
+def attempts_of(history: History) -> tuple[Attempt, ...]:
+    """The attempts of a campaign that is under way, oldest first. Its name in memory is not known: it stays open."""
+    return tuple(_attempts(_Scope(history, OPEN, 0)))
 
 
 def edit_of(memo: str) -> str:

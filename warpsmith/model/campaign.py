@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from warpsmith.model.asks import AskRecord
 from warpsmith.model.base import Digest, Record, digest
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.step import Outcome, Step
@@ -25,8 +27,12 @@ class Budget(Record):
     """Measurements."""
     seconds: Annotated[float, Field(ge=0)] | None = None
     """Time spent in steps, over all sessions of the campaign."""
-    money: Annotated[float, Field(ge=0)] | None = None
-    """US dollars paid to model providers."""
+    money: Annotated[Decimal, Field(ge=0)] | None = None
+    """US dollars paid to model providers. Never exceeded: a request whose worst case does not fit is not sent."""
+    tokens: Annotated[int, Field(ge=0)] | None = None
+    """Tokens read and written by models, cached ones too. Never exceeded, as far as prompts can be estimated."""
+    calls: Annotated[int, Field(ge=0)] | None = None
+    """Requests to model providers, failed ones and continuations too."""
 
 
 class Campaign(Record):
@@ -57,7 +63,11 @@ class Campaign(Record):
     batch: Annotated[int, Field(ge=1)] = 4
     """Candidates per ask."""
     asks: Annotated[int, Field(ge=1)] = 1
-    """Asks in flight at once."""
+    """Asks in flight at once. With one, asking waits for an idle device; with more, it keeps ahead of the device."""
+    beam: Annotated[int, Field(ge=1)] = 1
+    """How many of the fastest kernels asks begin at; 1: always the best."""
+    fixes: Annotated[int, Field(ge=0)] = 0
+    """Asks that a candidate which failed may take to be mended; 0: it is left as it is."""
     attempts: Annotated[int, Field(ge=1)] = 3
     """Faults after which a step is given up."""
     explain: bool = False
@@ -123,4 +133,14 @@ class Decided(Record):
     """What would have to change before it is worth another try."""
 
 
-Event = Annotated[Opened | Started | Finished | Submitted | Decided, Field(discriminator="kind")]
+class Consulted(Record):
+    """A model was asked beside the steps, by whoever reviews their rounds. It counts against the same budget."""
+
+    kind: Literal["consulted"] = "consulted"
+    asks: tuple[AskRecord, ...]
+    about: str
+    """What it was asked about, such as a round of a run."""
+    at: float
+
+
+Event = Annotated[Opened | Started | Finished | Submitted | Decided | Consulted, Field(discriminator="kind")]

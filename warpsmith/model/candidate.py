@@ -95,12 +95,14 @@ class Space(Record):
 
 
 Expression = str | int
+Symbol = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_$.]*$", max_length=4096)]
+"""A kernel as the code image names it: a mangled name can be long."""
 
 
 class Launch(Record):
     """One kernel launch of the device contract; every number is an expression over axes, tunables, device facts."""
 
-    kernel: Name
+    kernel: Symbol
     grid: tuple[Expression, Expression, Expression]
     block: tuple[Expression, Expression, Expression] | None = None
     """Threads; None where the compiler decides (Triton), and only there."""

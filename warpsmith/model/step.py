@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from warpsmith.model.asks import AskRecord
 from warpsmith.model.base import Digest, Record, digest
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Effort, Evaluation
@@ -24,7 +25,9 @@ class Propose(Record):
     kind: Literal["propose"] = "propose"
     round: int
     parent: Digest
+    """What to begin at: a candidate to be improved, or one that failed and is to be mended."""
     count: int
+    role: Literal["propose", "fix"] = "propose"
     attempt: int = 0
 
 
@@ -56,13 +59,27 @@ def step_key(step: Propose | Measure | Explain) -> str:
     return digest(step.model_dump(mode="json", exclude={"attempt"}))
 
 
-class Cost(Record):
-    """What asking cost."""
+class Draft(Record):
+    """One reply of a model, and what became of it."""
 
-    tokens_in: int = 0
-    tokens_out: int = 0
-    money: float = 0.0
-    """US dollars."""
+    reply: Digest
+    """The blob of its text."""
+    candidate: Digest | None = None
+    """What it became; None where it was told back."""
+    problems: tuple[str, ...] = ()
+    """Why it was told back to the model, and asked for again."""
+    notes: tuple[str, ...] = ()
+    """What was mended in it without asking."""
+
+
+class Compacted(Record):
+    """Older attempts in a few words, by a model; the attempts themselves stay in their ledgers."""
+
+    of: Literal["past", "run"]
+    """Past campaigns, or this one."""
+    covers: tuple[Digest, ...]
+    """Candidates whose attempts it stands for."""
+    text: str
 
 
 class Fault(Record):
@@ -73,6 +90,8 @@ class Fault(Record):
     detail: str = ""
     final: bool = False
     """Trying again cannot help: the task itself is at fault."""
+    asks: tuple[AskRecord, ...] = ()
+    """What models were asked for it, and what that cost all the same."""
 
 
 class Proposal(Record):
@@ -83,7 +102,20 @@ class Proposal(Record):
     exhausted: bool = False
     """Nothing is left to try: the campaign stops asking."""
     notes: str = ""
-    cost: Cost = Cost()
+    short_of: Literal["money", "tokens", "calls"] | None = None
+    """Which limit of the budget left no room for a further request: nothing more is asked for in this process."""
+    asks: tuple[AskRecord, ...] = ()
+    """What models were asked for it, in order."""
+    drafts: tuple[Draft, ...] = ()
+    """Every reply of a model, in the order in which they came."""
+    compacted: tuple[Compacted, ...] = ()
+    """Memory that was compacted for this ask."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_old_cost(cls, said: Any) -> Any:
+        """Ledgers from before asks were recorded say that a sweep cost nothing."""
+        return {k: v for k, v in said.items() if k != "cost"} if isinstance(said, dict) else said
 
 
 Outcome = Annotated[Fault | Proposal | Evaluation | Profile, Field(discriminator="kind")]
@@ -116,6 +148,8 @@ class Request(Record):
     """Tools that a check runs the candidate under; see judge/sanitize.py."""
     cache: str
     """Folder of the build cache on the machine that runs the step."""
+    fixtures: str = ""
+    """Folder of the fixtures there, for tasks that have some."""
 
 
 class ProfileRequest(Record):

@@ -7,12 +7,14 @@ serving tasks share the head (:class:`TaskHead`), so that planning, comparing an
 from __future__ import annotations
 
 from enum import StrEnum
+from math import prod
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from warpsmith.errors import ExpressionError
 from warpsmith.model.base import Digest, Name, Record, digest
+from warpsmith.model.captured import CAPTURE, Capture, Launched, Original, Parameter, Variation
 from warpsmith.model.expression import Number, evaluate, evaluate_int, names
 from warpsmith.model.hidden import OPTIONAL_FAMILIES, STANDARD, Extent, resolve_families
 
@@ -275,12 +277,69 @@ class KernelTask(TaskHead):
         return float(evaluate(self.flops, dict(workload.axes)))
 
 
-class AppTask(TaskHead):
-    """A kernel captured from a real application; the oracle is the original kernel on the captured buffers."""
+class AppTask(KernelTask):
+    """A kernel captured from a real application: the oracle is the original kernel, on the captured buffers.
 
-    kind: Literal["app"] = "app"
-    kernel: str
-    fixtures: tuple[Digest, ...]
+    Its tensors are whole captured allocations and global variables, as rows of one; whatever the kernel may write is an
+    ``output``, which begins each call with content as an input does.
+    """
+
+    kind: Literal["app"] = "app"  # type: ignore[assignment]  # a kind of its own, judged as kernels are
+    reference: str = "original.toml"
+    """File that names the original."""
+    original: Original
+    capture: Capture
+    parameters: tuple[Parameter, ...] = ()
+    """The original's signature; empty where the original is host code, which takes the arguments in order."""
+    launches: Annotated[tuple[Launched, ...], Field(min_length=1)]
+    """One per workload, in the same order."""
+    variations: dict[Name, Variation] = Field(default_factory=dict)
+    """By buffer, how its content is varied; ``mixed`` where floats are not named here, else ``permuted``."""
+    globals: dict[Name, str] = Field(default_factory=dict)
+    """Buffers that are ``__device__`` or ``__constant__`` variables, with their symbols."""
+    match: Literal["tolerance", "bits"] = "tolerance"
+    """What an output must be beside the original's."""
+    deterministic: bool | None = None
+    """Whether the original gives the same bits again; None: it was not replayed yet, and nothing relies on it."""
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """Contents that a candidate meets: varied anew each time, as captured, and varied buffer by buffer."""
+        return ("normal", "captured", "apart")
+
+    @property
+    def fixtures(self) -> tuple[Digest, ...]:
+        """Everything that the task needs and that is not committed, each once."""
+        found = [d for one in self.launches for c in one.contents.values() for d in (c.before, c.after) if d]
+        return tuple(dict.fromkeys([*([self.original.image] if self.original.image else []), *found]))
+
+    def launched(self, workload: Workload) -> Launched:
+        """The launch that a workload is."""
+        return self.launches[workload.axes[CAPTURE]]
+
+    def variation(self, buffer: Argument) -> Variation:
+        """How the content of a buffer is varied."""
+        return self.variations.get(buffer.name, "mixed" if buffer.element.is_float else "permuted")
+
+    @model_validator(mode="after")
+    def _captured(self) -> Self:
+        if len(self.launches) != len(self.workloads):
+            raise ValueError(f"{len(self.launches)} launches for {len(self.workloads)} workloads")
+        buffers = {a.name: a for a in self.arguments if a.is_tensor}
+        known = {p.name for p in self.parameters}
+        if unknown := (set(self.variations) | set(self.globals)) - set(buffers):
+            raise ValueError(f"variations and globals name no buffer: {sorted(unknown)}")
+        for number, (workload, one) in enumerate(zip(self.workloads, self.launches, strict=True)):
+            where = f"workload {workload.name!r}"
+            if workload.axes.get(CAPTURE) != number:
+                raise ValueError(f"{where}: the axis {CAPTURE} is {number}, the place of its launch")
+            if self.parameters and any(p.parameter not in known or p.buffer not in buffers for p in one.pointers):
+                raise ValueError(f"{where}: a pointer names an unknown parameter or buffer")
+            for name, buffer in buffers.items():
+                held = one.contents[name].bytes if name in one.contents else 0
+                if held != prod(buffer.extent(workload.axes)) * buffer.element.itemsize:
+                    raise ValueError(f"{where}: {name} holds {held} bytes, and its shape says otherwise")
+        return self
 
 
 class CommandTask(TaskHead):

@@ -23,14 +23,15 @@ class VerifiedCalls:
         self.numeric = numeric
         self.inputs = HiddenInputs(task, numeric, random.SystemRandom().getrandbits(62))
 
-    def make(self, runner: Runner) -> None:
-        """Raises ProfilerFailed where the outputs are wrong, and as the runner's call does."""
-        inputs = self.inputs.draw(self.workload)
+    def make(self, runner: Runner, *, timed: bool = False) -> float:
+        """Its seconds. Raises ProfilerFailed where the outputs are wrong, and as the runner's call does."""
+        inputs = self.inputs.draw_timed(self.workload) if timed else self.inputs.draw(self.workload)
         expected = self.oracle.expect(self.workload, inputs)
-        runner.call(0, inputs, timed=False)
+        seconds = runner.call(0, inputs, timed=timed)
         outputs = runner.outputs(0)
         for argument in self.oracle.outputs:
             limit = self.task.tolerance.relative_rms
             found = verify(outputs[argument.name], expected[argument.name], argument, self.numeric, limit)
             if found.wrong:
                 raise ProfilerFailed(f"under the profiler the outputs are wrong: {found.wrong}.", "Try another effort.")
+        return seconds

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from warpsmith.errors import ProfilerFailed
 from warpsmith.judge.arena import Arena
-from warpsmith.judge.host import HostBench, HostRunner
+from warpsmith.judge.host import HostBench
+from warpsmith.judge.hostcalls import HostRunner
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.task import KernelTask
 from warpsmith.profilers.callgrind import MOST_BYTES
@@ -45,16 +45,8 @@ class CallgrindRunner(HostRunner):
     def counted(self) -> str:
         """End the worker; callgrind's output. Raises ProfilerFailed where it left none."""
         output, copied = self.written / "callgrind.out", self.scratch / "callgrind.copied"
-        if self._process is not None:
-            devnull = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(devnull, self._commands)  # the worker reads the end of its commands, and ends
-            os.close(devnull)
-            with contextlib.suppress(ProcessLookupError):
-                self._process.signal(signal.SIGCONT)
-            self._process.wait(END_S)
-            self.stop()
+        printed = self.worker.finish(b"", END_S) if self.worker is not None else ""
         if not adopt(output, copied, MOST_BYTES):
-            printed = self._printed()
             raise ProfilerFailed(
                 f"callgrind left no output.{f' It printed: {printed}' if printed else ''}", "Try again."
             )

@@ -21,7 +21,7 @@ from warpsmith.model.base import digest_bytes
 from warpsmith.model.profile import Profile
 from warpsmith.model.step import KEPT, Fault, Outcome, ProfileRequest, Result
 from warpsmith.model.target import Target
-from warpsmith.model.task import KernelTask, Workload
+from warpsmith.model.task import AppTask, KernelTask, Workload
 from warpsmith.profilers import callgrind, ncu, nsys
 from warpsmith.profilers.calling import VerifiedCalls
 from warpsmith.profilers.reports import HOPPER
@@ -53,7 +53,7 @@ def carry_out(folder: Path) -> Result:
 def profile(request: ProfileRequest, folder: Path) -> Profile:
     """The profile that was asked for. Raises WarpsmithError, CandidateFailed and WorkerLost."""
     task = request.task
-    if not isinstance(task, KernelTask):
+    if not isinstance(task, KernelTask) or isinstance(task, AppTask):
         raise BadInput(f"tasks of the kind {task.kind!r} cannot be profiled.", "Use 'profile -- APP ARGS...'.")
     workload = chosen(task, request.workload)
     task = task.model_copy(update={"workloads": (workload,)})

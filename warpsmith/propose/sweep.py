@@ -14,6 +14,7 @@ from warpsmith.errors import BadInput
 from warpsmith.model.base import digest
 from warpsmith.model.candidate import Candidate, Space
 from warpsmith.model.step import Proposal, Propose
+from warpsmith.propose import Place
 from warpsmith.store.history import History
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ LARGEST = 200_000
 """Points before constraints beyond which a space is refused: enumerating it would take minutes."""
 
 
+def made(place: Place | None) -> Sweep:
+    """The sweep: it needs to know nothing but the history."""
+    return Sweep()
+
+
 class Sweep:
     """Searches the tunables of the entry candidate."""
 
@@ -36,7 +42,12 @@ class Sweep:
         """The next ``step.count`` untried points. Raises BadInput where the entry declares no usable space."""
         campaign = history.campaign
         assert campaign is not None
-        entry = history.candidates[campaign.entry]
+        return self.around(history.candidates[campaign.entry], step, history)
+
+    def around(self, entry: Candidate, step: Propose, history: History) -> Proposal:
+        """The same for the sources and the space of any candidate. Raises BadInput where its space is too large."""
+        campaign = history.campaign
+        assert campaign is not None
         space = entry.space
         if space.size > LARGEST:
             raise BadInput(f"the space has {space.size} points.", f"Declare at most {LARGEST} or add fewer values.")

@@ -64,7 +64,9 @@ class Cell:
     memory_bytes: int = 32 << 30
     """For all processes inside together, where control groups can be had."""
     cuda: bool = False
-    """Whether it needs the devices of the CUDA driver."""
+    """Whether it needs the devices of the CUDA driver: that of the GPU which the environment makes visible by its UUID,
+    otherwise all.
+    """
 
 
 @dataclass(frozen=True)
@@ -311,6 +313,7 @@ def _plan(cell: Cell, how: Mechanism, report: int, control: int) -> dict[str, An
         tmp_bytes=cell.tmp_bytes,
         proc=proc,
         cuda=cell.cuda,
+        visible=cell.environment.get("CUDA_VISIBLE_DEVICES", ""),
     )
     limits = {}
     if "limits" in how.layers:

@@ -18,6 +18,8 @@ DEVICES = ("null", "zero", "full", "random", "urandom")
 HOMES = (Path("/"), Path("/home"), Path(os.path.expanduser("~")))
 """Folders that are never shown as a whole."""
 PACKAGE = Path(__file__).parent
+KNOWN_GPUS = Path("/proc/driver/nvidia/gpus")
+"""Where the kernel's part of the driver says of each GPU which it is."""
 
 Mount = tuple[str, str, str]
 """Kind (a method of linux.View), source, target."""
@@ -31,10 +33,12 @@ def view(
     tmp_bytes: int,
     proc: str,
     cuda: bool,
+    visible: str = "",
 ) -> list[Mount]:
     """The mounts in order: ``reads`` as copies, ``writes`` (outside, inside) to be written, ``folders`` read-only.
 
-    ``proc`` is "own" (of a new pid namespace), "shared" or "none"; ``cuda`` adds what the driver needs.
+    ``proc`` is "own" (of a new pid namespace), "shared" or "none"; ``cuda`` adds what the driver needs, for the
+    ``visible`` GPU alone where that is said by its UUID.
     """
     seen = [p for p in SYSTEM if os.path.isdir(p)]
     made: list[Mount] = [("link", os.readlink(p), p) if os.path.islink(p) else ("ro", p, p) for p in seen]
@@ -48,7 +52,7 @@ def view(
     if os.path.isdir(machine):
         made.append(("ro", machine, machine))
     if cuda:
-        made += [("dev", str(p), str(p)) for p in sorted(Path("/dev").glob("nvidia*"))]
+        made += [("dev", str(p), str(p)) for p in drivers(visible)]
     for folder in sorted({*interpreter(), *folders}, key=lambda p: len(p.parts)):
         real = folder.resolve()
         for target in dict.fromkeys((real, folder.absolute())):
@@ -60,6 +64,28 @@ def view(
         if not _below(path.absolute(), seen):
             made.append(("copy", str(path.resolve()), str(path.absolute())))
     return made
+
+
+def drivers(visible: str, devices: Path = Path("/dev"), known: Path = KNOWN_GPUS) -> list[Path]:
+    """The nodes of the CUDA driver, without those of other GPUs than the ``visible`` one ("GPU-" and its UUID).
+
+    All of them where the kernel does not know that one. A process that sees one GPU cannot use another whatever it sets
+    in its environment, and starts the driver sooner.
+    """
+    nodes = sorted(devices.glob("nvidia*"))
+    for text in filter(None, map(_read, known.glob("*/information"))):
+        said = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+        if said.get("GPU UUID", "").strip() == visible:
+            own = f"nvidia{said.get('Device Minor', '').strip()}"
+            return [node for node in nodes if node.name == own or not node.name.removeprefix("nvidia").isdigit()]
+    return nodes
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 _STREAMS = {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}

@@ -14,7 +14,7 @@ from warpsmith.model.release import MOST_BYTES, ReleasedFile, is_version
 Reason = Literal[
     "bad_version", "exists", "index_broken", "unknown_candidate", "task_changed", "sources_missing", "no_correctness",
     "wrong", "not_judged", "sanitizer_findings", "no_sanitizer_run", "regression", "guardrail", "not_faster",
-    "below_gate", "other_artefact", "evidence_missing", "evidence_wrong", "too_large",
+    "below_gate", "other_artefact", "evidence_missing", "evidence_wrong", "too_large", "installed_path",
 ]  # fmt: skip
 INPUT = {"bad_version", "exists", "index_broken", "unknown_candidate", "task_changed", "sources_missing"}
 """Reasons that no measurement gives."""

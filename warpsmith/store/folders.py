@@ -16,11 +16,13 @@ from pydantic import Field, TypeAdapter, ValidationError
 from warpsmith.errors import BadInput
 from warpsmith.model.base import Name, Record, digest_bytes
 from warpsmith.model.candidate import Candidate, Launch, Scratch, SourceFile, Space, TensorMap, Tunable
-from warpsmith.model.task import KernelTask, Role, Task, TaskHead, task_digest
+from warpsmith.model.task import AppTask, KernelTask, Role, Task, TaskHead, task_digest
 from warpsmith.store.blobs import Blobs
 
 TASK_FILE = "task.toml"
 CANDIDATE_FILE = "candidate.toml"
+FIXTURE_SUFFIX = ".fixture"
+"""Of the file that names, by its digest, a source that is never committed."""
 _TASK: TypeAdapter[Any] = TypeAdapter(Task)
 _TAGS = {("kernel",), ("app",), ("command",), ("serving",)}
 """What pydantic puts before the field of a task: its kind."""
@@ -61,9 +63,9 @@ class LoadedTask:
         return self.task if isinstance(self.task, KernelTask) else None
 
 
-def find_task(name: str, root: Path) -> Path:
-    """The folder of a task named by its path or by ``group/name``. Raises :class:`BadInput`."""
-    for folder in (Path(name), root / "tasks" / name):
+def find_task(name: str, root: Path, start: Path = Path()) -> Path:
+    """The folder of a task named by its path from ``start`` or by ``group/name``. Raises :class:`BadInput`."""
+    for folder in (start / name, root / "tasks" / name):
         if (folder / TASK_FILE).is_file():
             return folder.resolve()
     known = sorted(str(p.parent.relative_to(root / "tasks")) for p in (root / "tasks").glob(f"*/*/{TASK_FILE}"))
@@ -134,13 +136,15 @@ def check_plan(candidate: Candidate, task: KernelTask, where: str) -> None:
             )
     described = {m.name: m.of for m in candidate.tensor_map}
     known = {a.name for a in task.arguments} | buffers | set(described)
+    outputs = {a.name for a in task.arguments if a.role is Role.output}
+    if isinstance(task, AppTask) and task.parameters:  # what it writes lies behind its own parameters
+        known, outputs = {p.name for p in task.parameters} | set(described) | buffers, set()
     for launch in candidate.launch:
         if unknown := [a for a in launch.arguments if a not in known]:
             raise BadInput(
                 f"{where}: launch of {launch.kernel!r} passes unknown arguments {unknown}.",
                 f"Known: {', '.join(sorted(known))}.",
             )
-    outputs = {a.name for a in task.arguments if a.role is Role.output}
     passed = {described.get(a, a) for launch in candidate.launch for a in launch.arguments}
     if candidate.launch and not outputs <= passed:
         raise BadInput(f"{where}: no launch receives the outputs {sorted(outputs)}.", "Pass every output to a kernel.")
@@ -153,9 +157,26 @@ def _source(folder: Path, name: str, manifest: Path, blobs: Blobs) -> SourceFile
         said = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise BadInput(f"{manifest}: sources: {name!r}: {said}.", "Name files inside the candidate's folder.") from None
     path = folder / name
+    if not path.is_file() and (kept := _fixture(folder / f"{name}{FIXTURE_SUFFIX}", blobs)) is not None:
+        return source.model_copy(update={"content": kept})
     if not path.is_file():
         raise BadInput(f"{manifest}: sources: {path} does not exist.", "Name files relative to the candidate's folder.")
     return source.model_copy(update={"content": blobs.put(path.read_bytes())})
+
+
+def _fixture(pointer: Path, blobs: Blobs) -> str | None:
+    """The digest of a source that is a fixture, which a file beside the others names; None where there is no such file.
+    Raises BadInput where the fixture is not on this machine.
+    """
+    if not pointer.is_file():
+        return None
+    named = pointer.read_text(encoding="utf-8").strip()
+    if len(named) != 64 or not blobs.path(named).is_file():
+        raise BadInput(
+            f"{pointer}: the fixture {named[:12]} is not on this machine.",
+            "Capture again, or copy .warpsmith/blobs and .warpsmith/fixtures from where it was captured.",
+        )
+    return named
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Literal
 
 from warpsmith.errors import LedgerError
-from warpsmith.model.campaign import Campaign, Decided, Event, Finished, Opened, Started, Submitted
+from warpsmith.model.asks import AskRecord
+from warpsmith.model.campaign import Campaign, Consulted, Decided, Event, Finished, Opened, Started, Submitted
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Effort, Evaluation
 from warpsmith.model.profile import Profile
-from warpsmith.model.step import Explain, Fault, Measure, Proposal, Propose, Step, step_key
+from warpsmith.model.step import Compacted, Explain, Fault, Measure, Proposal, Propose, Step, step_key
 
 Pairing = tuple[str, str, Effort]
 """What a measurement is found by: candidate, rival, effort."""
@@ -30,6 +33,18 @@ class Round:
     notes: str
     after: int
     """How many evaluations the history held when it came."""
+    role: Literal["propose", "fix"] = "propose"
+    parent: str = ""
+    """What the ask began at."""
+    compacted: tuple[Compacted, ...] = ()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One ask of a model, and the round that it was made for; None where it was made beside the rounds."""
+
+    round: int | None
+    record: AskRecord
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,10 @@ class History:
     refused: str = ""
     """Why the task itself is at fault; empty where it is not, and again after every start."""
     seconds: float = 0.0
-    money: float = 0.0
+    asked: tuple[Asked, ...] = ()
+    """Every ask of a model, answered or not, in the order in which their steps ended."""
+    short_of: str | None = None
+    """The limit of the budget that left no room for a further request; None again after every start."""
     opened: int = 0
     times: dict[Pairing, float] = field(default_factory=dict)
     """When each evaluation came, in campaign seconds (time spent in steps), for the best-so-far curve."""
@@ -79,13 +97,15 @@ class History:
                 return self._add_candidates((candidate,), "submitted")
             case Decided():
                 return replace(self, decisions=(*self.decisions, event))
+            case Consulted(asks=asks):
+                return replace(self, asked=(*self.asked, *(Asked(None, record) for record in asks)))
         raise LedgerError(f"an event of an unknown kind: {event!r}")
 
     def _open(self, event: Opened) -> History:
         campaign = event.campaign
         same = self.campaign is not None and self.campaign.scope == campaign.scope
         kept = self if same else History(decisions=self.decisions, opened=self.opened)
-        opened = replace(kept, campaign=campaign, running={}, opened=self.opened + 1, refused="")
+        opened = replace(kept, campaign=campaign, running={}, opened=self.opened + 1, refused="", short_of=None)
         names = {campaign.baseline: "baseline", **{v: f"peer {k}" for k, v in campaign.peers.items()}}
         for candidate in event.candidates:
             opened = opened._add_candidates((candidate,), names.get(candidate.id, "entry"))
@@ -95,6 +115,9 @@ class History:
         key = step_key(event.step)
         running = {k: s for k, s in self.running.items() if k != key}
         after = replace(self, running=running, seconds=self.seconds + event.seconds)
+        if isinstance(event.step, Propose) and isinstance(event.outcome, Fault | Proposal):
+            made = tuple(Asked(event.step.round, record) for record in event.outcome.asks)
+            after = replace(after, asked=(*self.asked, *made))
         match event.outcome:
             case Fault(what=what, detail=detail, final=final):
                 reason = f"{what}: {detail}" if detail else what
@@ -115,8 +138,10 @@ class History:
             case Proposal() as proposal if isinstance(event.step, Propose):
                 number = event.step.round
                 ids = tuple(c.id for c in proposal.candidates)
-                answered = Round(number, ids, proposal.exhausted, proposal.notes, len(self.evaluations))
-                counted = replace(after, rounds=(*self.rounds, answered), money=self.money + proposal.cost.money)
+                told = (proposal.exhausted, proposal.notes, len(self.evaluations))
+                answered = Round(number, ids, *told, event.step.role, event.step.parent, proposal.compacted)
+                short = proposal.short_of or self.short_of
+                counted = replace(after, rounds=(*self.rounds, answered), short_of=short)
                 return counted._add_candidates(proposal.candidates, f"round {number}")
             case Profile() as profile if isinstance(event.step, Explain):
                 return replace(after, profiles={**self.profiles, profile.candidate: profile})
@@ -130,9 +155,34 @@ class History:
         return replace(self, candidates=known, origins=origins)
 
     @property
-    def asking(self) -> int:
+    def asks(self) -> tuple[Propose, ...]:
         """Asks in flight."""
-        return sum(isinstance(s, Propose) for s in self.running.values())
+        return tuple(s for s in self.running.values() if isinstance(s, Propose))
+
+    @property
+    def asking(self) -> int:
+        """How many asks are in flight."""
+        return len(self.asks)
+
+    @property
+    def proposed(self) -> tuple[Round, ...]:
+        """Answered asks for something new: what a budget of rounds counts. Mending is not among them."""
+        return tuple(r for r in self.rounds if r.role == "propose")
+
+    @property
+    def money(self) -> Decimal:
+        """US dollars that asking cost, exact. Asks of models without a known price are not in it."""
+        return sum((a.record.cost for a in self.asked if a.record.cost is not None), Decimal())
+
+    @property
+    def tokens(self) -> int:
+        """Tokens read and written by models, cached ones too."""
+        return sum(a.record.usage.total for a in self.asked)
+
+    @property
+    def calls(self) -> int:
+        """Requests to model providers."""
+        return sum(len(a.record.tries) for a in self.asked)
 
     @property
     def measured(self) -> int:

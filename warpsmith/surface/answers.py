@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from warpsmith.analyse.costs import Costs
 from warpsmith.analyse.rates import Rate, rate
 from warpsmith.knowledge.index import Document, Found
 from warpsmith.knowledge.library import Imported, Written
@@ -149,6 +150,8 @@ class HistoryAnswer(Answer):
     ledger: str
     ledger_sha256: str
     rows: tuple[Row, ...]
+    costs: Costs
+    """What asking models cost."""
     exported: tuple[str, ...] = ()
 
 

@@ -13,7 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from warpsmith.surface.capturing import capture
 from warpsmith.surface.explaining import explain, profile
+from warpsmith.surface.exporting import export, exports
+from warpsmith.surface.installing import install, status, uninstall
+from warpsmith.surface.integrating import intake, integrate
 from warpsmith.surface.knowledge import (
     knowledge,
     knowledge_export,
@@ -21,7 +25,12 @@ from warpsmith.surface.knowledge import (
     knowledge_search,
     knowledge_show,
 )
+from warpsmith.surface.launching import launch
+from warpsmith.surface.mcp_serving import mcp
+from warpsmith.surface.observing import observe
+from warpsmith.surface.running import run
 from warpsmith.surface.shipping import handoff, promote, regress, reject, releases, verify
+from warpsmith.surface.trying import trial
 
 if TYPE_CHECKING:
     from warpsmith.campaign import Watcher
@@ -40,17 +49,19 @@ def doctor(*, calibrate: bool = False, judge: bool = False) -> answers.DoctorAns
 
     Args:
         calibrate: Measure each device's noise floor (identical candidates against each other) and copy rate, and
-        keep them.
+            keep them.
         judge: Plant candidates whose verdict is known (wrong, imprecise, slow, identical, faster, cheating, crashing)
-        and show what the judge says of each, on every device of this machine.
+            and show what the judge says of each, on every device of this machine.
     """
     from warpsmith.analyse.rates import rate
     from warpsmith.judge.machine import capabilities
     from warpsmith.surface.answers import NO, YES, Check, DoctorAnswer, calibrated
+    from warpsmith.surface.observing import application_checks
     from warpsmith.surface.plants import judge_plants
 
-    checks = tuple(Check(name=c.name, works=c.works, detail=c.detail, remedy=c.remedy) for c in capabilities())
     space = _workspace()
+    checks = tuple(Check(name=c.name, works=c.works, detail=c.detail, remedy=c.remedy) for c in capabilities())
+    checks += application_checks(space.home / "cache")
     targets = _targets() if calibrate or judge else ()
     found: list[dict[str, Any]] = []
     for target in targets if calibrate else ():
@@ -166,6 +177,8 @@ def optimize(
     seed: int | None = None,
     batch: int | None = None,
     min_gain: float | None = None,
+    transcript: bool = False,
+    replay: Path | None = None,
     watch: Callable[[Workspace], Watcher] | None = None,
 ) -> answers.OptimizeAnswer:
     """Run or resume the campaign: propose, verify, time, prove. Writes the report.
@@ -174,21 +187,26 @@ def optimize(
 
     Args:
         task: The task, by path or group/name.
-        proposer: Who proposes candidates: sweep.
-        budget: When to stop asking, such as rounds=6,steps=40,seconds=120,money=1.5,patience=4.
+        proposer: Who proposes candidates: sweep, llm, sweep+llm (a model writes, the sweep tunes), or agent.
+        budget: When to stop asking, such as rounds=6,patience=4,steps=40,seconds=120,money=1.5,tokens=200000,calls=40.
+            Money (US dollars), tokens and calls are hard: no request is sent that could go beyond them.
         tag: Names the campaign; the same command with the same tag resumes it.
         seed: Seed of the proposer.
         batch: Candidates per ask.
         min_gain: Share below which nothing is promotable, such as 0.02.
+        transcript: Keep every prompt and reply in the campaign's folder, under transcript/, for reading and replays.
+        replay: Folder of a transcript that answers in the place of the models: no network, no key.
         watch: Called with the workspace; what it returns sees every event (progress, notifications).
     """
     from warpsmith.surface.answers import NOTHING_GAINED, YES, OptimizeAnswer
+    from warpsmith.surface.asked import Recording
+    from warpsmith.surface.budgets import budget_of
     from warpsmith.surface.view import view
 
     space = _workspace(seed=seed, batch=batch, min_gain=min_gain, proposer=proposer)
     known = space.task(task)
-    limits = _budget(budget, space)
-    space.optimize(known, tag, limits, watch(space) if watch else None)
+    limits = budget_of(budget, space.settings)
+    space.optimize(known, tag, limits, watch(space) if watch else None, Recording(transcript, replay))
     seen = view(space.history(known.loaded.head.name, tag), known.loaded.kernel)
     html, _ = _write_report(space, known, tag)
     return OptimizeAnswer(exit_status=YES if seen.promotable else NOTHING_GAINED, view=seen, report=html)
@@ -230,12 +248,18 @@ def submit(
     """
     from warpsmith.surface.submission import submit_candidate
 
-    space = _workspace()
+    space = _workspace(proposer="sweep")  # nothing is asked of it
     return submit_candidate(space, space.task(task), files, memo, set_, tag, by)
 
 
 def history(
-    task: str, *, tag: str = "main", csv: bool = False, jsonl: bool = False, output: Path = Path()
+    task: str,
+    *,
+    tag: str = "main",
+    csv: bool = False,
+    jsonl: bool = False,
+    output: Path = Path(),
+    folder: Path | None = None,
 ) -> answers.HistoryAnswer:
     """What was tried, and why it was kept or rejected.
 
@@ -245,9 +269,12 @@ def history(
         csv: Write benchmark.csv.
         jsonl: Write solutions.jsonl.
         output: Folder of the exports.
+        folder: Write a report and every iteration here: sources, replies, memo, profile, difference from the best.
     """
+    from warpsmith.store.ledger import read_events
     from warpsmith.surface.answers import HistoryAnswer
     from warpsmith.surface.exports import export, ledger_digest
+    from warpsmith.surface.run_folder import write_run
     from warpsmith.surface.view import view
 
     space = _workspace()
@@ -257,7 +284,9 @@ def history(
     seen = view(past, known.loaded.kernel)
     path = space.ledger(name, tag)
     digest = ledger_digest(path)
-    exported = export(past, seen, space.blobs, digest, output, csv=csv, jsonl=jsonl)
+    exported = export(past, seen, space.blobs, digest, space.outside_releases(output), csv=csv, jsonl=jsonl)
+    if folder is not None:
+        exported += write_run(read_events(path), seen, space.blobs, space.outside_releases(folder))
     return HistoryAnswer(
         task=name,
         tags=tuple(space.tags(name)),
@@ -265,6 +294,7 @@ def history(
         ledger=str(path),
         ledger_sha256=digest,
         rows=seen.rows,
+        costs=seen.costs,
         exported=exported,
     )
 
@@ -310,9 +340,11 @@ def report(task: str, *, tag: str = "main") -> answers.ReportAnswer:
 
 
 VERBS: tuple[Callable[..., Any], ...] = (
-    doctor, new, check, bench, profile, explain, optimize, stop, submit, history, show, diff, report,
-    promote, reject, verify, releases, handoff, regress,
-    knowledge, knowledge_search, knowledge_show, knowledge_import, knowledge_export,
+    doctor, run, new, intake, observe, capture, check, bench, profile, explain, optimize, stop, submit, history, show,
+    diff, report,
+    promote, reject, verify, releases, handoff, regress, export, exports,
+    install, status, uninstall, trial, integrate,
+    knowledge, knowledge_search, knowledge_show, knowledge_import, knowledge_export, launch, mcp,
 )  # fmt: skip
 """In the order of the help; an underscore in a name is a space on the command line."""
 
@@ -333,28 +365,6 @@ def _workspace(**flags: object) -> Workspace:
     from warpsmith.surface.workspace import Workspace
 
     return Workspace(flags=flags)
-
-
-def _budget(text: str, space: Workspace) -> Any:
-    from pydantic import ValidationError
-
-    from warpsmith.errors import BadInput
-    from warpsmith.model.campaign import Budget
-
-    said: dict[str, Any] = {"rounds": space.settings.rounds, "patience": space.settings.patience}
-    for part in filter(None, (p.strip() for p in text.split(","))):
-        key, equals, value = part.partition("=")
-        if not equals or key not in Budget.model_fields:
-            raise BadInput(
-                f"--budget: {part!r} is not understood.",
-                f"Use NAME=NUMBER, separated by commas; names: {', '.join(Budget.model_fields)}.",
-            )
-        said[key] = value.removesuffix("s") if key == "seconds" else value
-    try:
-        return Budget.model_validate(said)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise BadInput(f"--budget: {first['loc'][0]}: {first['msg']}.", "Give a number.") from None
 
 
 def _write_report(space: Workspace, known: Known, tag: str) -> tuple[str, str]:

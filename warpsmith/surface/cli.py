@@ -20,12 +20,15 @@ from cyclopts import App, CycloptsError, Parameter
 
 from warpsmith import __version__
 from warpsmith.errors import BadInput, WarpsmithError
+from warpsmith.mark import refuse
 from warpsmith.surface import api
 
 USAGE, BUG, INTERRUPTED = 3, 5, 130
-HIDDEN = {"watch", "application", "hook"}
+HIDDEN = {"watch", "application", "hook", "tell"}
 """Parameters of verbs that a command line cannot give."""
-SPELLED: dict[str, str | tuple[str, ...]] = {"set_": ("--set",)}
+SPELLED: dict[str, str | tuple[str, ...]] = {
+    "set_": ("--set",), "for_": ("--for",), "max_": ("--max",), "format_": ("--format",),
+}  # fmt: skip
 """Flags whose Python name is taken."""
 
 
@@ -68,10 +71,13 @@ def _command(verb: Callable[..., Any], application: tuple[str, ...]) -> Callable
 
     @functools.wraps(verb)
     def command(*arguments: Any, json_: bool = False, **options: Any) -> int:
+        refuse(verb.__name__)
         if takes_watch:
             from warpsmith.surface.render import progress
 
             options["watch"] = progress
+        if "tell" in signature.parameters:
+            options["tell"] = functools.partial(print, file=sys.stderr)
         if application:
             if "application" not in signature.parameters:
                 raise BadInput(f"'{spelled(verb)}' runs no program of yours: {' '.join(application)}.", "Leave -- out.")
@@ -93,10 +99,15 @@ def _command(verb: Callable[..., Any], application: tuple[str, ...]) -> Callable
 
 def _spelled(parameter: inspect.Parameter, known: dict[str, Any]) -> inspect.Parameter:
     """``known`` are the names of the module that the verb is written in."""
+    kind = annotation(parameter, known)
+    settings = Parameter(name=SPELLED.get(parameter.name), negative=() if kind is bool else None)
+    return parameter.replace(annotation=Annotated[kind, settings])
+
+
+def annotation(parameter: inspect.Parameter, known: dict[str, Any]) -> Any:
+    """The type of a parameter of a verb; ``known`` are the names of the module that the verb is written in."""
     scope = {**vars(typing), "Path": Path, **known}
-    annotation = eval(parameter.annotation, scope) if isinstance(parameter.annotation, str) else parameter.annotation
-    settings = Parameter(name=SPELLED.get(parameter.name), negative=() if annotation is bool else None)
-    return parameter.replace(annotation=Annotated[annotation, settings])
+    return eval(parameter.annotation, scope) if isinstance(parameter.annotation, str) else parameter.annotation
 
 
 def run(arguments: list[str]) -> int:

@@ -82,7 +82,8 @@ def explain(
 ) -> answers.ExplainAnswer:  # fmt: skip
     """Say what limits a candidate: bottleneck, findings, the vendor's advice, roofline, and the one next edit to try.
 
-    Uses a profile that is kept, or takes one. Exit status 2 where nothing is left to gain by an edit.
+    Uses a profile that is kept (that of a campaign does without the device), or takes one. Exit status 2 where nothing
+    is left to gain by an edit.
 
     Args:
         task: The task, by path or group/name.
@@ -100,7 +101,7 @@ def explain(
     from warpsmith.model.step import Explain
     from warpsmith.surface.answers import NOTHING_GAINED, YES, ExplainAnswer
     from warpsmith.surface.diagnoses import diagnoses
-    from warpsmith.surface.profiling import kept, profile_request, take, usual_tool
+    from warpsmith.surface.profiling import kept, profile_request, take, target_of, usual_tool
     from warpsmith.surface.workspace import Workspace
 
     space = Workspace()
@@ -111,11 +112,13 @@ def explain(
             f"'warpsmith profile {task} --tool cpu' counts instructions by line.",
         )
     chosen = space.candidate(known, _there(space, known, candidate, tag), tag)
-    target = space.target(known)
+    target, lacking = target_of(space, known, chosen.id)
     step = Explain(candidate=chosen.id, round=0)
     request = profile_request(space, known, target, step, chosen, effort=ProfileEffort(effort), workload=workload)
     found = None if again else kept(space, known, request)
     reused = found is not None
+    if found is None and lacking is not None:
+        raise lacking
     found = found or take(space, known, request)
     library = Library(space.home, space.root, space.blobs)
     made = diagnoses(found, target, space.measured_ceilings(target), library.trust(target.device))

@@ -62,7 +62,7 @@ def diff_candidates(space: Workspace, a: str, b: str, task: str | None) -> DiffA
             if one.parameters.get(n) != two.parameters.get(n)
         },
         fields=_fields(one, two),
-        sources=_unified(_sources(space, one), _sources(space, two)),
+        sources=unified(_sources(space, one), _sources(space, two)),
         ratio=ratio,
         how=how,
     )
@@ -91,7 +91,8 @@ def _sources(space: Workspace, candidate: Candidate) -> dict[str, str]:
     return {s.path: space.blobs.get(s.content).decode(errors="replace") for s in candidate.sources}
 
 
-def _unified(one: dict[str, str], two: dict[str, str]) -> str:
+def unified(one: dict[str, str], two: dict[str, str]) -> str:
+    """What differs between two sets of files, as one patch."""
     lines: list[str] = []
     for path in sorted(set(one) | set(two)):
         before, after = one.get(path, "").splitlines(keepends=True), two.get(path, "").splitlines(keepends=True)

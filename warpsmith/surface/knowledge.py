@@ -103,14 +103,16 @@ def knowledge_export(*, output: Path | None = None) -> answers.KnowledgeExportAn
     """
     from warpsmith.surface.answers import NO, NOTHING_GAINED, YES, KnowledgeExportAnswer
 
-    done = _library().export(output)
+    done = _library(output).export(output)
     status = NO if done.problems else YES if done.written or done.unchanged else NOTHING_GAINED
     return KnowledgeExportAnswer(exit_status=status, done=done)
 
 
-def _library() -> Library:
+def _library(output: Path | None = None) -> Library:
     from warpsmith.knowledge.library import Library
     from warpsmith.surface.workspace import Workspace
 
     space = Workspace()
+    if output is not None:
+        space.outside_releases(output)
     return Library(space.home, space.root, space.blobs)

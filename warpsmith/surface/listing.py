@@ -35,6 +35,7 @@ def list_releases(space: Workspace, task: str) -> ReleasesAnswer:
 
 def hand_over(space: Workspace, release: str, consumer: Consumer, output: Path, hooks: Sequence[Hook]) -> HandOffAnswer:
     """Write the hand-off, then tell the hooks. Raises BadInput."""
+    space.outside_releases(output)
     there = shelf(space)
     entry = there.find(release)
     manifest = there.manifest(entry)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import ValidationError
 
 from warpsmith.crew import profile_key, profiled
-from warpsmith.errors import BadInput, ProfilerFailed, WarpsmithError
+from warpsmith.errors import BadInput, Missing, ProfilerFailed, WarpsmithError
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.profile import Profile, ProfileEffort
 from warpsmith.model.step import Explain, Fault, ProfileRequest, Result
@@ -39,7 +39,7 @@ def explains(known: Known) -> bool:
     Callgrind's counts are for people: they take seconds, and no rule reads them.
     """
     task = known.loaded.kernel
-    return task is not None and task.contract == "device" and available("ncu")
+    return task is not None and task.kind == "kernel" and task.contract == "device" and available("ncu")
 
 
 def profile_request(
@@ -110,6 +110,22 @@ def kept(space: Workspace, known: Known, request: ProfileRequest) -> Profile | N
         if found is not None and same_place and found.effort is request.effort and found.tool.startswith(request.tool):
             return found
     return None
+
+
+def target_of(space: Workspace, known: Known, candidate: str) -> tuple[Target, Missing | None]:
+    """The device of this machine; where it has none, that of a campaign which profiled ``candidate``, and what is
+    missing here. Raises Missing where there is neither.
+    """
+    try:
+        return space.target(known), None
+    except Missing as error:
+        name = known.loaded.head.name
+        for tag in space.tags(name):
+            h = space.history(name, tag)
+            found = h.profiles.get(candidate)
+            if found is not None and h.campaign is not None and h.campaign.target.key == found.target:
+                return h.campaign.target, error
+        raise
 
 
 def _file(space: Workspace, key: str) -> Path:

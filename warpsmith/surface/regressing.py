@@ -55,6 +55,7 @@ def run_regress(
     space: Workspace, baseline: str, current: str, threshold: float, output: Path, metric: str
 ) -> RegressAnswer:
     """Compare, write the report, answer. Raises BadInput for what cannot be compared."""
+    space.outside_releases(output)
     if not 0 <= threshold < 1:
         raise BadInput(f"--threshold: {threshold} is not a share.", "Use such as 0.02, which is two per cent.")
     reports = [_report(space, side) for side in (baseline, current)]

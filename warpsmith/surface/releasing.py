@@ -28,14 +28,14 @@ from warpsmith.model.profile import Profile
 from warpsmith.model.release import BENCHMARK, is_version
 from warpsmith.model.step import Explain
 from warpsmith.model.target import Target
-from warpsmith.model.task import KernelTask, task_digest
+from warpsmith.model.task import AppTask, KernelTask, task_digest
 from warpsmith.sandbox import layers
 from warpsmith.ship import drafting, evidence, provenance, refusals
 from warpsmith.ship.evidence import Examined, Role, Wanted
 from warpsmith.ship.index import IndexBroken
 from warpsmith.ship.refusals import Refusal
 from warpsmith.ship.shelf import AlreadyReleased, Shelf
-from warpsmith.store.folders import CANDIDATE_FILE, TASK_FILE
+from warpsmith.store.folders import CANDIDATE_FILE, FIXTURE_SUFFIX, TASK_FILE
 from warpsmith.store.history import History, fold
 from warpsmith.store.ledger import Ledger
 from warpsmith.surface import gate
@@ -199,6 +199,8 @@ class Promotion:
         assert found.evaluation is not None and found.comparison is not None and found.sanitized is not None
         key = signing_key(self.space)
         fixtures = {self.task.reference: digest_bytes((self.known.loaded.folder / self.task.reference).read_bytes())}
+        if isinstance(self.task, AppTask):
+            fixtures |= {f"fixture {number}": one for number, one in enumerate(self.task.fixtures)}
         gathered = drafting.Gathered(
             version=self.version,
             at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -340,7 +342,11 @@ def task_files(space: Workspace, known: Known) -> dict[str, bytes]:
     for place, candidate in ((head.baseline, known.baseline), (head.entry, known.entry), *peers):
         found[f"{place}/{CANDIDATE_FILE}"] = (folder / place / CANDIDATE_FILE).read_bytes()
         for source in candidate.sources:
-            found[f"{place}/{source.path}"] = space.blobs.get(source.content)
+            pointer = folder / place / f"{source.path}{FIXTURE_SUFFIX}"
+            if pointer.is_file():  # a fixture is never released, only named
+                found[f"{place}/{pointer.name}"] = pointer.read_bytes()
+            else:
+                found[f"{place}/{source.path}"] = space.blobs.get(source.content)
     return found
 
 

@@ -21,6 +21,7 @@ from warpsmith.model.evaluation import Evaluation
 from warpsmith.model.step import Explain, Fault, Measure, Proposal
 from warpsmith.store.history import History
 from warpsmith.surface import answers
+from warpsmith.surface.asked import sentence
 from warpsmith.surface.explained import explanation_text, profile_text
 from warpsmith.surface.view import Ratio, Row, View, ratio_of
 
@@ -33,7 +34,15 @@ WIDTH = 140
 
 def show(answer: answers.Answer) -> None:
     """Print an answer on standard output."""
-    from warpsmith.surface import render_knowledge, render_ship  # noqa: F401 (register their answers)
+    from warpsmith.surface import (  # noqa: F401 (register their answers)
+        render_agents,
+        render_app,
+        render_export,
+        render_install,
+        render_integrate,
+        render_knowledge,
+        render_ship,
+    )
 
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     _render(answer, console)
@@ -218,6 +227,8 @@ def _(answer: answers.HistoryAnswer, out: Console) -> None:
             Text(row.why),
         )  # fmt: skip
     out.print(table)
+    if said := sentence(answer.costs):
+        out.print(f"asked of models: {said}", highlight=False, soft_wrap=True)
     out.print(f"ledger: {answer.ledger} (sha256 {answer.ledger_sha256[:16]})", highlight=False, soft_wrap=True)
     for path in answer.exported:
         out.print(f"wrote {path}", highlight=False, soft_wrap=True)
@@ -276,6 +287,13 @@ def progress(space: Workspace) -> Watcher:
             console.print(Text(_line(event, h)))
 
     return watch
+
+
+def told(event: Event, h: History) -> str:
+    """An event in one line, for whoever follows a campaign elsewhere; empty where there is nothing to tell."""
+    if isinstance(event, Started):
+        return _doing(event)
+    return _line(event, h) if isinstance(event, Finished) else ""
 
 
 def _doing(event: Started) -> str:

@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from warpsmith.analyse.compare import SMALLEST_MARGIN
 from warpsmith.model.base import short
+from warpsmith.surface.asked import sentence
 from warpsmith.surface.charts import curve, forest, roofline
 from warpsmith.surface.numbers import (
     cell,
@@ -100,7 +101,7 @@ def _environment(escape: bool) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(FILTERS)
+    environment.filters.update(FILTERS, asked=sentence)
     return environment
 
 

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Mapping
 
 from warpsmith.analyse.compare import Comparison, Effect, Verdict, compare, effect
+from warpsmith.analyse.costs import Costs, costs
 from warpsmith.analyse.rates import upper95
 from warpsmith.analyse.reasons import status_of, strongest, why
 from warpsmith.analyse.roofline import Roof, roof
@@ -132,7 +133,8 @@ class View(Record):
     measured: int
     rounds: int
     seconds: float
-    money: float
+    costs: Costs
+    """What asking models cost, by role, model, candidate and gain."""
     rows: tuple[Row, ...]
     curve: tuple[CurvePoint, ...]
     workloads: tuple[WorkloadRow, ...]
@@ -194,7 +196,7 @@ def view(h: History, task: KernelTask | None, measured: Mapping[str, float] | No
         measured=h.measured,
         rounds=len(h.rounds),
         seconds=h.seconds,
-        money=h.money,
+        costs=costs(h, s),
         rows=tuple(_row(h, s, c, x) for x in h.candidates),
         curve=_curve(h, s, c),
         workloads=workloads,

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -23,23 +24,29 @@ from warpsmith.errors import BadInput, WarpsmithError
 from warpsmith.execute.local import LocalExecutor, Session
 from warpsmith.judge import VERSION
 from warpsmith.judge.machine import detect
+from warpsmith.knowledge.library import Library
+from warpsmith.mark import PROJECT
 from warpsmith.model.base import digest, short
 from warpsmith.model.campaign import Budget, Campaign
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Effort, Evaluation
 from warpsmith.model.step import Explain, Fault, Measure, ProfileRequest, Request, Result
 from warpsmith.model.target import Calibration, Target
-from warpsmith.propose import PROPOSERS, Proposer
+from warpsmith.propose import HABITS, PROPOSERS, Place, Proposer, habits
 from warpsmith.settings import Settings, load
 from warpsmith.store.blobs import Blobs
 from warpsmith.store.files import write_atomic
 from warpsmith.store.folders import CANDIDATE_FILE, LoadedTask, find_task, load_candidate, load_task
 from warpsmith.store.history import History, fold
 from warpsmith.store.ledger import Ledger, read_events
+from warpsmith.surface.asked import Recording, asker_for, without_keys
 from warpsmith.surface.bare import bare_campaign
 from warpsmith.surface.diagnoses import ceilings
 from warpsmith.surface.profiling import explains, profile_request
 from warpsmith.toolchains import Asked
+
+if TYPE_CHECKING:
+    from warpsmith.propose.llm.asking import Asker
 
 JUDGE = (sys.executable, "-P", str(Path(__file__).parent.parent / "judge" / "start.py"), "warpsmith.session")
 CALIBRATION = Path(__file__).parent.parent / "judge" / "calibration"
@@ -78,14 +85,24 @@ class Workspace:
     """One project folder with its settings."""
 
     def __init__(self, root: Path | None = None, flags: Mapping[str, object] | None = None) -> None:
-        self.root = find_root(root or Path.cwd())
+        self.project = os.environ.get(PROJECT, "") if root is None else ""
+        """The project that an agent in a worktree works for; its tasks count, not those of the worktree."""
+        self.root = Path(self.project).resolve() if self.project else find_root(root or Path.cwd())
         self.settings: Settings = load(self.root, flags or {})
         self.home = (self.root / self.settings.home).resolve()
         self.blobs = Blobs(self.home / "blobs")
 
+    def outside_releases(self, output: Path) -> Path:
+        """``output``; raises BadInput where it lies among the releases: only ``promote`` writes there."""
+        if output.resolve().is_relative_to((self.root / self.settings.releases).resolve()):
+            raise BadInput(f"{output} lies among the releases, and these are never changed.", "Write elsewhere.")
+        return output
+
     def task(self, name: str) -> Known:
         """A task by path or ``group/name``, with its candidates. Raises BadInput."""
-        loaded = load_task(find_task(name, self.root))
+        loaded = load_task(find_task(name, self.root, self.root if self.project else Path()))
+        if self.project and not loaded.folder.is_relative_to(self.root / "tasks"):
+            raise BadInput(f"{name!r} is no task of {self.root}.", "Name a task of the project, as group/name.")
         head = loaded.head
         return Known(
             loaded,
@@ -167,12 +184,13 @@ class Workspace:
             timeout_s=self.settings.call_timeout_s,
             limit_s=self.settings.step_timeout_s,
             cache=str(self.home / "cache"),
+            fixtures=str(self.home / "fixtures"),
         )
 
     def session(self, name: str) -> Session:
         """A judge session of this machine, with its log."""
         environment = {
-            **os.environ,
+            **without_keys(os.environ, self.settings),
             # large arrays come and go with every call: keep their pages instead of faulting them in anew
             "MALLOC_MMAP_THRESHOLD_": str(1 << 40),
             "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
@@ -197,19 +215,32 @@ class Workspace:
         def profile_for(step: Explain, candidate: Candidate) -> ProfileRequest:
             return profile_request(self, known, campaign.target, step, candidate)
 
-        return LocalCrew(executor, proposer, request_for, self.blobs, known.loaded.folder, inbox, profile_for)
+        told = (known.loaded.folder, inbox, profile_for, campaign.asks)
+        return LocalCrew(executor, proposer, request_for, self.blobs, *told)
 
-    def proposer(self, name: str) -> Proposer:
-        """A proposer by name. Raises BadInput."""
-        if name not in PROPOSERS:
-            raise BadInput(f"--proposer: {name!r} is not known.", f"Choose one of: {', '.join(sorted(PROPOSERS))}.")
+    def proposer(self, name: str, place: Place | None = None) -> Proposer:
+        """A proposer by name, at a place. Raises BadInput."""
+        habits(name)
         module, _, attribute = PROPOSERS[name].partition(":")
-        made: Proposer = getattr(import_module(module), attribute)()
+        made: Proposer = getattr(import_module(module), attribute)(place)
         return made
+
+    def place(
+        self, known: Known, target: Target, asker: Asker | None = None, contract: tuple[str, ...] = ()
+    ) -> Place | None:
+        """What proposers may know beside the history; None for a task without kernels."""
+        task = known.loaded.kernel
+        if task is None:
+            return None
+        library = Library(self.home, self.root, self.blobs)
+        measured = self.measured_ceilings(target)
+        kept = (self.root, self.home)
+        return Place(task, known.loaded.folder, self.blobs, self.settings, library, asker, measured, *kept, contract)
 
     def open_campaign(self, known: Known, target: Target, tag: str, proposer: str, budget: Budget) -> Campaign:
         """The campaign that the flags describe, on a calibrated device."""
         head, settings = known.loaded.head, self.settings
+        own = HABITS.get(proposer, HABITS["sweep"])  # verbs that only measure ask nobody ("none")
         calibration = self.calibrated(target)
         return Campaign(
             tag=tag,
@@ -230,21 +261,47 @@ class Workspace:
             noise_floor=calibration.noise_floor,
             noise_comparisons=calibration.comparisons,
             peak_flops_per_s=calibration.flops_per_s,
-            batch=settings.batch,
+            batch=own.batch if settings.batch < 0 else settings.batch,
+            asks=own.asks if settings.asks < 1 else settings.asks,
+            beam=own.beam,
+            fixes=own.fixes,
             attempts=settings.attempts,
             explain=settings.explain and explains(known),
         )
 
-    def optimize(self, known: Known, tag: str, budget: Budget, watch: Watcher | None = None) -> History:
-        """Run or resume the campaign ``tag`` of a task until its plan is empty."""
-        proposer = self.proposer(self.settings.proposer)
+    def optimize(
+        self,
+        known: Known,
+        tag: str,
+        budget: Budget,
+        watch: Watcher | None = None,
+        recording: Recording | None = None,
+        proposer: Proposer | None = None,
+        contract: tuple[str, ...] = (),
+    ) -> History:
+        """Run or resume the campaign ``tag`` until its plan is empty.
+
+        Args:
+            known: The task.
+            tag: Names the campaign.
+            budget: When to stop asking.
+            watch: Sees every event.
+            recording: What becomes of asks and answers beside the ledger.
+            proposer: Goes over that of the settings.
+            contract: What a round of plan and review asks of the proposer, in paragraphs.
+        """
+        target = self.target(known)
         path = self.ledger(known.loaded.head.name, tag)
+        asker = asker_for(self.settings, path.parent, budget, recording or Recording())
+        proposer = proposer or self.proposer(self.settings.proposer, self.place(known, target, asker, contract))
         with Ledger(path) as ledger:
-            campaign = self.open_campaign(known, self.target(known), tag, proposer.name, budget)
+            campaign = self.open_campaign(known, target, tag, proposer.name, budget)
             crew = self.crew(known, campaign, proposer)
             try:
                 return optimize(campaign, crew, ledger, known.all, watch or (lambda event, history: None))
             finally:
+                if asker is not None:
+                    asker.close()
                 crew.close()
 
     def target(self, known: Known) -> Target:

@@ -66,6 +66,7 @@ class Toolchain(Protocol):
 
 TOOLCHAINS = {
     "c": "warpsmith.toolchains.c:C",
+    "cubin": "warpsmith.toolchains.cubin:Cubin",
     "cuda": "warpsmith.toolchains.cuda:Cuda",
     "cute": "warpsmith.toolchains.cute:Cute",
     "ptx": "warpsmith.toolchains.ptx:Ptx",

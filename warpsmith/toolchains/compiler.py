@@ -141,6 +141,12 @@ def _read(descriptor: int) -> str:
     return os.pread(descriptor, LOG_LIMIT, 0).decode(errors="replace")
 
 
+def first_errors(log: str) -> str:
+    """At most 1500 characters of a compiler's log, from its first error on; its end where it names none."""
+    at = re.search(r"^.*\berror\b", log, re.MULTILINE | re.IGNORECASE)
+    return log[at.start() :][:1500] if at else log[-1500:]
+
+
 def _first_error(log: str) -> str:
     errors = [line for line in log.splitlines() if "error" in line.lower()]
     return (errors or log.splitlines() or ["no message"])[0].strip()[:300]

@@ -35,7 +35,7 @@ class TvmFfi:
 
     def version(self) -> str:
         """``tvm-ffi 0.1.15, nvcc 13.0.88``. Raises Missing with the remedy."""
-        _root()
+        package_folder()
         return f"tvm-ffi {version('apache-tvm-ffi')}, {_compilers()}"
 
     def build(self, job: Job) -> Build:
@@ -43,7 +43,7 @@ class TvmFfi:
         sources = [f for f in job.files if f.endswith((".cu", ".cpp"))]
         if not sources:
             raise BuildFailed(f"there is no .cu or .cpp file among {', '.join(job.files)}")
-        root = _root()
+        root = package_folder()
         head, checked = _nvcc(job) if any(f.endswith(".cu") for f in sources) else _cpp(job)
         checked(job.candidate.flags)
         flags = job.candidate.flags
@@ -85,7 +85,7 @@ def _cpp(job: Job) -> tuple[tuple[str, ...], Checked]:
     return ("g++", *_CPP, *lines), compiler.check_flags
 
 
-def _root() -> Path:
+def package_folder() -> Path:
     """The folder of the package: headers and library lie in it. Raises Missing."""
     found = find_spec("tvm_ffi")
     if found is None or found.origin is None:

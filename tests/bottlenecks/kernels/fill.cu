@@ -34,3 +34,7 @@ extern "C" __global__ void fill_tiles(__nv_bfloat16* x, uint64_t n, uint32_t row
         x[i] = __float2bfloat16(uniform((tile / 64 * rows + r) * 4096 + tile % 64 * 64 + c));
     }
 }
+
+extern "C" __global__ void fill_f64(double* x, uint64_t n, uint32_t) {
+    for (EACH) x[i] = uniform(i);
+}

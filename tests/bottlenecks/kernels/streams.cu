@@ -3,14 +3,24 @@
 #include <cuda_bf16.h>
 #include <cstdint>
 
-// A copy, four 16-byte loads on their way in each thread.
-extern "C" __global__ void __launch_bounds__(256) tuned_copy(const float4* __restrict__ x, float4* __restrict__ y) {
+// Four 16-byte loads on their way in each thread.
+__device__ __forceinline__ void copy_part(const float4* __restrict__ x, float4* __restrict__ y) {
     size_t at = (size_t)blockIdx.x * 1024 + threadIdx.x;
     float4 v[4];
 #pragma unroll
     for (int k = 0; k < 4; k++) v[k] = __ldcs(x + at + k * 256);
 #pragma unroll
     for (int k = 0; k < 4; k++) __stcs(y + at + k * 256, v[k]);
+}
+
+// A copy of 1 GiB.
+extern "C" __global__ void __launch_bounds__(256) tuned_copy(const float4* __restrict__ x, float4* __restrict__ y) {
+    copy_part(x, y);
+}
+
+// The same for a quarter of it, where starting and ending count.
+extern "C" __global__ void __launch_bounds__(256) short_copy(const float4* __restrict__ x, float4* __restrict__ y) {
+    copy_part(x, y);
 }
 
 // The same bytes moved by the bulk-copy engine through shared memory, double-buffered.
@@ -41,7 +51,8 @@ extern "C" __global__ void __launch_bounds__(32) bulk_copy(const char* __restric
                          : "=r"(done)
                          : "r"(bars + 8 * s), "r"(phase)
                          : "memory");
-        asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(y + (blockIdx.x + t * step) * PART),
+        asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(
+                         y + (blockIdx.x + t * step) * PART),
                      "r"(base + s * PART), "r"(PART)
                      : "memory");
         asm volatile("cp.async.bulk.commit_group;");
@@ -98,8 +109,8 @@ __device__ float block_sum(float value) {
 }
 
 // rmsnorm: a row of 4096 for each block, kept in registers between the two uses.
-extern "C" __global__ void __launch_bounds__(256) tuned_rmsnorm(const uint4* __restrict__ x, const uint4* __restrict__ w,
-                                                                uint4* __restrict__ y) {
+extern "C" __global__ void __launch_bounds__(256) tuned_rmsnorm(const uint4* __restrict__ x,
+                                                                const uint4* __restrict__ w, uint4* __restrict__ y) {
     constexpr int COLUMNS = 4096, PARTS = COLUMNS / 8 / 256;
     size_t row = (size_t)blockIdx.x * (COLUMNS / 8);
     uint4 v[PARTS];
@@ -141,7 +152,8 @@ extern "C" __global__ void __launch_bounds__(256) tuned_softmax(const float4* __
 }
 
 // Rows of 512 bytes picked by an index: an embedding table, a warp for each row.
-extern "C" __global__ void __launch_bounds__(256) embedding(const float4* __restrict__ table, const int* __restrict__ rows,
+extern "C" __global__ void __launch_bounds__(256) embedding(const float4* __restrict__ table,
+                                                            const int* __restrict__ rows,
                                                             float4* __restrict__ out, int n) {
     int warp = (blockIdx.x * 256 + threadIdx.x) / 32, lane = threadIdx.x % 32, warps = gridDim.x * 8;
 #pragma unroll 4

@@ -1,4 +1,4 @@
-# cheated | clock: work that waits on its stream for new inputs to arrive computes before the clock runs
+# cheated or wrong_values | clock: work that waits on its stream for new inputs to arrive computes before the clock runs
 import ctypes
 
 import torch

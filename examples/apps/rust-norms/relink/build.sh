@@ -1,0 +1,5 @@
+#!/bin/sh
+# relink/build.sh [LIBRARY]: links libnorms.a (cargo build --release makes it) with the CUDA part, built by nvcc here.
+set -e
+cd "$(dirname "$0")/.."
+exec "${NVCC:-nvcc}" -O2 -arch="${CUDA_ARCH:-native}" -o rust-norms cuda/norms.cu relink/main.c "${1:-libnorms.a}" -lpthread -ldl

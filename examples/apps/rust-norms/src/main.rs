@@ -1,0 +1,3 @@
+fn main() {
+    std::process::exit(norms::program(&std::env::args().skip(1).collect::<Vec<_>>()))
+}

@@ -1,0 +1,1 @@
+"""Language models as proposers. ``asking`` is the contract between what is said and who is asked; imports no SDK."""
