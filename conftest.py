@@ -5,7 +5,7 @@ one process, and the others leave it the core that timed calls are pinned to.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -50,12 +50,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("measuring"))
 
 
-@pytest.fixture(autouse=True)
-def core(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Beside a process that measures, the others keep off its core."""
-    if "PYTEST_XDIST_WORKER" not in os.environ or measures(request.node):
-        yield
-        return
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Beside a process that measures, the others keep off its core, from the first fixture on."""
+    if "PYTEST_XDIST_WORKER" not in os.environ or measures(item):
+        return (yield)
     os.sched_setaffinity(0, CORES - {max(CORES)} or CORES)
-    yield
-    os.sched_setaffinity(0, CORES)
+    try:
+        return (yield)
+    finally:
+        os.sched_setaffinity(0, CORES)

@@ -66,8 +66,8 @@ def judged(space: Workspace, body: str, folder: Path, effort: Effort = Effort.sc
 
 
 SOME = {
-    "does not compile", "wrong values", "writes after the end", "changes its input", "null pointer", "exits with success",
-    "spins for ever", "counts its calls", "forges the answer",
+    "does not compile", "wrong values", "writes after the end", "changes its input", "null pointer",
+    "exits with success", "spins for ever", "counts its calls", "forges the answer",
 }  # fmt: skip
 """One of each kind; the others are as slow."""
 
