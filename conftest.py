@@ -28,7 +28,7 @@ PLAIN = tuple(
 )  # fmt: skip
 """Of these, the files that start none."""
 CORES = os.sched_getaffinity(0)
-settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("quick", max_examples=20, deadline=None)
 settings.register_profile("thorough", max_examples=100, deadline=None)
 
 

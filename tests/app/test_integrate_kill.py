@@ -92,6 +92,7 @@ def test_killed_at_any_moment_the_next_command_ends_in_one_of_two_states(tmp_pat
     assert tree(root) == kept and binary(root) == new_binary
 
 
+@pytest.mark.slow
 def test_a_killed_build_goes_on_without_us_until_the_next_command_ends_it(tmp_path: Path) -> None:
     (tmp_path / ".warpsmith").mkdir()
     root = product(tmp_path, ('build = ["make", "-s"]', 'build = "[ -e slow ] && sleep 300; make -s"'))

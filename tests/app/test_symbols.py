@@ -36,6 +36,7 @@ def test_a_template_of_templates() -> None:
     assert found.types == ("int", "at::native::CUDAFunctor_add<float>", "std::array<char*, 3ul>")
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60))
 def test_any_name_is_answered(text: str) -> None:
     symbol = text.replace("\0", "")

@@ -51,11 +51,9 @@ def tried(folder: Path, behaviour: str, wish: Wish = USUAL, fast: float = 50.0) 
     image = folder / "candidate.cubin"
     image.write_bytes(b"\x7fELF")
     said = application(folder, behaviour, fast)
-    seen = recorded(said, Path("/lib/none.so"), TRANSPOSE, 20, "mark")
+    seen = recorded(said, Path("/lib/none.so"), TRANSPOSE, 20, f"recorded-{folder}")
     found = rules(candidate(), task, seen.launches, image, {})
-    bench = Bench(
-        said, Path("/lib/none.so"), TRANSPOSE, frozenset({"tiled"}), found.rules, wish, f"trial-{folder.name}"
-    )
+    bench = Bench(said, Path("/lib/none.so"), TRANSPOSE, frozenset({"tiled"}), found.rules, wish, f"trial-{folder}")
     return bench.trial(found.covered / found.launches)
 
 

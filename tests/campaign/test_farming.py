@@ -112,6 +112,7 @@ def test_a_campaign_that_was_interrupted_before_publishes_nothing_yet(tmp_path: 
     assert view(h, None).promotable
 
 
+@pytest.mark.slow
 def test_near_clones_that_gain_nothing_make_leaders_but_publish_no_gain(farming: ModuleType) -> None:
     """Sixty campaigns of forty clones on a noisy machine. Published false gains: at most one in twenty campaigns."""
     found = [farming.judged(farming.Setting(spread=0.03, clones=40), seed) for seed in range(60)]

@@ -158,6 +158,7 @@ def test_a_sleep_is_no_disturbance(space: Workspace) -> None:
     assert found.candidate < found.rounds / 4
 
 
+@pytest.mark.slow
 def test_a_candidate_cannot_shed_its_slow_calls_by_disturbing_them(space: Workspace) -> None:
     """Slow (1.2 ms) in six calls of ten, where it yields its core to a child; else 0.2 ms, beside a rival of 0.5 ms."""
     known = space.task("my/axpy")

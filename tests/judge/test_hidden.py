@@ -89,6 +89,9 @@ def rows_task(space: Workspace, reference: str, body: str, extra: str = "", name
     return space.task(f"my/{name}")
 
 
+QUICK = ("the workloads only", "no tail for primes")
+
+
 class TestHiddenShapes:
     def test_a_right_candidate_passes_and_the_evidence_names_them(self, space: Workspace) -> None:
         found = judged(space, RIGHT)
@@ -117,7 +120,7 @@ class TestHiddenShapes:
         ),
     }  # fmt: skip
 
-    @pytest.mark.parametrize("name", SHAPES)
+    @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in SHAPES])
     def test_a_candidate_for_the_workloads_alone_is_wrong(self, space: Workspace, name: str) -> None:
         body, status, said = self.SHAPES[name]
         found = judged(space, body)
@@ -125,6 +128,7 @@ class TestHiddenShapes:
         assert said in found.detail
         assert [w.status for w in found.workloads] == [Status.passed] * 2, "the task's own workloads were right"
 
+    @pytest.mark.slow
     def test_a_screen_does_not_look_and_proof_does(self, space: Workspace) -> None:
         body = self.SHAPES["the workloads only"][0]
         assert judged(space, body, Effort.screen).passed
@@ -235,6 +239,7 @@ class TestFaultsOfTheTask:
         with pytest.raises(CampaignError, match=r"the baseline fails its own task: .*'hidden, "):
             space.optimize(known, "main", Budget(rounds=1))
 
+    @pytest.mark.slow
     def test_nonfinite_outputs_are_refused_where_the_task_says_so(self, space: Workspace) -> None:
         known = rows_task(
             space, "1.0 / xp.where(x > 2.0, x * 0, x)", "1.0f / (t > 2.0f ? t * 0.0f : t)", name="infinite"

@@ -115,6 +115,7 @@ def test_merging_does_not_depend_on_order_or_on_how_often(
     assert len({a.key for a in whole}) == len(whole)
 
 
+@pytest.mark.slow
 @given(MANY, MANY)
 def test_what_a_ledger_says_now_goes_over_what_was_derived_before(one: list[Attempt], two: list[Attempt]) -> None:
     told, copies = merge(one), {a.key: a for a in merge(two)}

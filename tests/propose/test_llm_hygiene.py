@@ -161,6 +161,8 @@ def test_whatever_this_project_ships_is_not_refused() -> None:
     """As a new file, so that nothing is excused as its parent's."""
     checked = 0
     for path in SHIPPED:
+        if path.suffix == ".pyc":
+            continue
         text = path.read_text()
         assert hygiene.problems({path.name: text}, {}, None, TASK) == [], path
         checked += 1

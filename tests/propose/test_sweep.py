@@ -105,6 +105,7 @@ def test_a_large_space_is_searched_without_repetition_and_within_its_constraints
     assert len({c.id for p in proposals for c in p.candidates} | {BASELINE.id, BIG.id}) == len(h.candidates)
 
 
+@pytest.mark.slow
 def test_a_large_space_is_searched_better_than_at_random() -> None:
     """The last rounds of four seeds are near the optimum on the whole; random points are not."""
     late = []

@@ -86,6 +86,7 @@ def test_broken_reports_of_a_gpu_do_not(content: bytes, tmp_path: Path) -> None:
             examine(tmp_path / "absent.ncu-rep", one, candidate, "elsewhere")
 
 
+@pytest.mark.slow
 def test_a_report_of_nsight_compute_has_to_hold_the_kernels(tmp_path: Path) -> None:
     pytest.importorskip("ncu_report")
     content = lzma.decompress((ROOT / "tests/golden/profilers/quick.ncu-rep.xz").read_bytes())

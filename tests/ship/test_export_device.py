@@ -119,7 +119,7 @@ def test_the_table_holds_the_measured_variant_and_the_compiled_one(
     assert answer.export is not None and answer.export.now.also == ("sm_100a",)
 
 
-@pytest.mark.parametrize("extents", [(4096, 4096), (1, 4096), (333, 5000)])
+@pytest.mark.parametrize("extents", [(1, 4096), pytest.param((4096, 4096), marks=pytest.mark.slow), (333, 5000)])
 def test_the_launch_is_the_one_that_the_judge_planned(
     compiled: tuple[Scripted, ExportAnswer, Manifest, Path], extents: tuple[int, int]
 ) -> None:

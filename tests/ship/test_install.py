@@ -235,6 +235,7 @@ def test_a_module_that_is_loaded_again_can_be_swapped_again(place: Place) -> Non
     assert sys.modules["fw"].exported(1, 2) == 3
 
 
+@pytest.mark.slow
 def test_threads(place: Place) -> None:
     """Calls go on while others install and uninstall; at the end everything is as it was."""
     it, other = place.package(ADD), place.package(ADD, name="other")

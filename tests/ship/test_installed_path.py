@@ -105,6 +105,7 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
     sys.path.remove(str(made.package.parent))
 
 
+@pytest.mark.slow
 def test_calls_reach_the_kernel_and_the_rest_the_original(road: Road) -> None:
     original = road.framework.axpy
     state = road.install()

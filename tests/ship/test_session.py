@@ -79,6 +79,7 @@ def test_from_best_to_used(tmp_path: Path) -> None:
     assert [c["name"] for c in bad] == ["files"] and handed["handed"]["files"][0]["path"] in bad[0]["detail"]
 
 
+@pytest.mark.slow
 def test_bad_usage_is_named(tmp_path: Path) -> None:
     calibrate(tmp_path)
     run(tmp_path, "new", TASK)

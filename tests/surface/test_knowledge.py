@@ -73,6 +73,7 @@ def test_a_campaign_is_remembered_by_a_clone(tmp_path: Path) -> None:
     assert memo in shown.stdout
 
 
+@pytest.mark.slow
 def test_a_wiki_is_imported_searched_and_updated(tmp_path: Path) -> None:
     wiki = tmp_path / "notes"
     wiki.mkdir()

@@ -90,6 +90,7 @@ def test_bad_usage_is_status_3_with_a_message(words: list[str], status: int, mes
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_what_a_started_task_can_refuse(tmp_path: Path) -> None:
     calibrate(tmp_path)
     assert run(["warpsmith", "new", "my/axpy"], tmp_path).returncode == 0

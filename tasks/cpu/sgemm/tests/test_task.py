@@ -7,7 +7,8 @@ import pytest
 from warpsmith.surface import api
 
 
-@pytest.mark.parametrize("candidate", [pytest.param("baseline", marks=pytest.mark.slow), "entry"])
+@pytest.mark.slow
+@pytest.mark.parametrize("candidate", ["baseline", "entry"])
 def test_candidate_is_right(candidate: str) -> None:
     answer = api.check(str(Path(__file__).parent.parent), candidate)
     assert answer.exit_status == 0, answer.evaluation.detail
