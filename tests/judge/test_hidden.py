@@ -147,6 +147,7 @@ class TestAlignment:
         found = judged(space, "if ((uintptr_t)x % 64 || (uintptr_t)y0 % 64 || (uintptr_t)y % 64) return; " + RIGHT)
         assert found.passed, found.detail
 
+    @pytest.mark.slow
     @pytest.mark.skipif("sys.platform != 'linux' or __import__('platform').machine() != 'x86_64'")
     def test_aligned_vector_loads_crash(self, space: Workspace) -> None:
         known = rows_task(space, "x / (1 + x * x)", SMOOTH, "alignment = 4", "tight")
@@ -253,6 +254,7 @@ class TestFaultsOfTheTask:
         with pytest.raises(BadInput, match=r"y holds NaN or infinity on workload 'only'"):
             space.measure(known, space.target(known), known.entry, known.entry, Effort.check, name="hidden")
 
+    @pytest.mark.slow
     def test_nan_inputs_reach_a_task_that_asks_for_them(self, space: Workspace) -> None:
         clean = "fminf(fmaxf(t, -1e30f), 1e30f) / (1.0f + t * t)"  # loses NaN and Inf
         known = rows_task(space, "x / (1 + x * x)", SMOOTH, name="calm")

@@ -121,6 +121,7 @@ def test_statuses_and_words(words: tuple[str, ...], status: int, said: str, tmp_
     assert said.lower() in (done.stdout + done.stderr).lower()
 
 
+@pytest.mark.slow
 def test_damage_is_shown_and_is_a_no(tmp_path: Path) -> None:
     run(ledger_folder(tmp_path))
     assert knowledge(tmp_path, "export").returncode == 0

@@ -46,6 +46,7 @@ def test_the_wrong_and_the_cheating_are_found(
     assert "the judge found all 5" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_wrong_is_reported(
     space: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

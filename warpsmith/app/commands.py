@@ -77,6 +77,8 @@ class Shell:
                 with suppress(ProcessLookupError):  # what it started may outlast it
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+                if not ended:  # also what left the group
+                    end_leftovers(self.mark)
             status = process.returncode if ended else None
             text, more_text = _text(out), _text(errors)
         said = "\n".join(t[-TAIL:].strip() for t in (text, more_text) if t.strip())
