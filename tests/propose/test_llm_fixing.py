@@ -23,7 +23,7 @@ k.cu(20): error: no instance of overloaded function "max" matches the argument l
 """
 PYTHON = """Traceback (most recent call last):
   File "/somewhere/loader.py", line 30, in load
-  File "/work/kernel.py", line 3, in k
+  File "/candidate/kernel.py", line 3, in k
     y[:] = scale(x)
 NameError: name 'scale' is not defined
 """

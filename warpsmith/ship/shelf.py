@@ -8,13 +8,12 @@ is on the folder itself and goes with its holder.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -23,7 +22,7 @@ from warpsmith.errors import BadInput
 from warpsmith.model.base import digest_bytes
 from warpsmith.model.release import MANIFEST, MOST_BYTES, PROVENANCE, IndexEntry, Manifest, Parent, entry_of
 from warpsmith.ship import index
-from warpsmith.store.files import sync_folder, write_atomic
+from warpsmith.store.files import held, sync_folder, write_atomic
 
 INTENT, INCOMING = ".intent.json", ".incoming-"
 
@@ -92,7 +91,7 @@ class Shelf:
         the manifest or too large, and OSError where the disk refuses: the next promotion finishes or removes the rest.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._held():
+        with held(self.folder):
             self._recover()
             before = self.entries()
             if lost := self.lost(before):
@@ -118,7 +117,7 @@ class Shelf:
     def tidy(self) -> None:
         """Finish or remove what an interrupted promotion left, and derive ``index.json`` anew. Raises IndexBroken."""
         if self.folder.is_dir():
-            with self._held():
+            with held(self.folder):
                 self._recover()
 
     def intent(self) -> IndexEntry | None:
@@ -146,15 +145,6 @@ class Shelf:
         if number and digest_bytes(entries[number - 1].line) != line:
             return f"entry {number} is not the one that this machine has seen"
         return ""
-
-    @contextmanager
-    def _held(self) -> Iterator[None]:
-        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
     def _recover(self) -> None:
         """Under the lock: make whole what the last holder left. Never guesses about what no intent explains."""

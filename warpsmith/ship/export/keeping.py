@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -22,7 +20,7 @@ from pydantic import ValidationError
 from warpsmith.errors import BadInput
 from warpsmith.model.base import Digest, Record, digest, digest_bytes
 from warpsmith.ship.export.layouts import Format
-from warpsmith.store.files import sync_folder, write_atomic
+from warpsmith.store.files import held, sync_folder, write_atomic
 
 LIST, INTENT, INCOMING, BEFORE = "exports.json", ".intent.json", ".incoming-", ".before"
 GENERATIONS = 5
@@ -109,7 +107,7 @@ class Keeper:
     def put(self, name: str, kind: Format, files: Mapping[str, bytes], made: Generation) -> Export:
         """Put a new generation in its place; ``made``'s number and tree are filled in. Raises BadInput, OSError."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._held():
+        with held(self.folder):
             self._recover()
             before = self.find(name, kind)
             tree = digest({path: digest_bytes(content) for path, content in files.items()})
@@ -133,7 +131,7 @@ class Keeper:
 
         Raises BadInput where there is no such export, or the tree before is not here.
         """
-        with self._held():
+        with held(self.folder):
             self._recover()
             export = self.find(name, kind)
             if export is None:
@@ -164,17 +162,8 @@ class Keeper:
     def tidy(self) -> None:
         """Finish or remove what was interrupted."""
         if self.folder.is_dir():
-            with self._held():
+            with held(self.folder):
                 self._recover()
-
-    @contextmanager
-    def _held(self) -> Iterator[None]:
-        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
     def _with(self, export: Export) -> tuple[Export, ...]:
         others = [e for e in self.all() if e.path != export.path]
