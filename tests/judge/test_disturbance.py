@@ -148,14 +148,18 @@ def test_a_busy_neighbour_on_the_core_is_seen_and_its_rounds_are_taken_again(spa
 
 
 def test_a_sleep_is_no_disturbance(space: Workspace) -> None:
+    """Whoever sleeps may find the core taken when it wakes, on a busy machine in many rounds. Were a sleep itself a
+    disturbance, it would be one in every round of every try: one quieter try of five shows that it is none."""
     known = space.task("my/axpy")
-    evaluation = judged(space, variant(space, known, "usleep(300); " + RIGHT), known.baseline)
-    found = evaluation.disturbed
-    assert found is not None
-    if found.rival > found.rounds / 10:
-        pytest.skip("this machine is too busy to tell: the rival, which never sleeps, is disturbed as well")
-    assert not found.undone
-    assert found.candidate < found.rounds / 4
+    sleeper = variant(space, known, "usleep(300); " + RIGHT)
+    tries = []
+    for _ in range(5):
+        found = judged(space, sleeper, known.baseline).disturbed
+        assert found is not None
+        tries.append(found)
+        if not found.undone and found.candidate < found.rounds / 4:
+            return
+    pytest.fail(f"sleeps were seen as disturbances: {tries}")
 
 
 @pytest.mark.slow
