@@ -15,7 +15,11 @@ from warpsmith.surface.workspace import Workspace
 def shrink(root: Path, task: str = "my/axpy") -> None:
     """Make the stamped task's workloads small, so that a step takes milliseconds."""
     path = root / "tasks" / task / "task.toml"
-    path.write_text(path.read_text().replace("4194304", "65536").replace("1000003", "1003"))
+    small = {"4194304": "65536", "1000003": "1003", "16777216": "262144"}
+    text = path.read_text()
+    for large, other in small.items():
+        text = text.replace(large, other)
+    path.write_text(text)
 
 
 def calibrate(root: Path, noise_floor: float = 0.0) -> None:
