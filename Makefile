@@ -16,13 +16,17 @@ $(VENV)/.dev: $(VENV)/.core requirements/dev.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	touch $@
 
+$(VENV)/.torch: $(VENV)/.dev requirements/torch.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements/torch.txt
+	touch $@
+
 demo: $(VENV)/.core  ## make cpu/sgemm faster and print the evidence; resumes where it stopped
 	$(BIN)/warpsmith optimize cpu/sgemm --tag demo --budget rounds=6,patience=3,seconds=75
 
-test: $(VENV)/.dev lint  ## what CI runs: under five minutes on two cores
+test: $(VENV)/.torch lint  ## what CI runs: under five minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not gpu and not slow"
 
-test-all: $(VENV)/.dev lint  ## everything that needs no GPU
+test-all: $(VENV)/.torch lint  ## everything that needs no GPU
 	$(BIN)/python -m pytest -m "not gpu"
 
 lint: $(VENV)/.dev

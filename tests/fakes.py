@@ -13,27 +13,16 @@ from pathlib import Path
 
 from warpsmith.model.base import digest, digest_bytes
 from warpsmith.model.campaign import Budget, Campaign, Finished, Submitted
-from warpsmith.model.candidate import Candidate, SourceFile, Space, Tunable
+from warpsmith.model.candidate import Candidate, SourceFile
 from warpsmith.model.captured import CAPTURE, Capture, Content, Launched, Original
 from warpsmith.model.evaluation import Evaluation, Metric, Status, Trust, WorkloadResult
+from warpsmith.model.harness import CommandTask, Reported, Scenario, Server, ServingTask
+from warpsmith.model.head import Direction, Guardrail, Objective, TaskHead, Workload
 from warpsmith.model.profile import Profile
+from warpsmith.model.space import Space, Tunable
 from warpsmith.model.step import Explain, Fault, Measure, Outcome, Propose, Step
 from warpsmith.model.target import Target
-from warpsmith.model.task import (
-    AppTask,
-    Argument,
-    CommandTask,
-    Direction,
-    Dtype,
-    Guardrail,
-    KernelTask,
-    Objective,
-    Role,
-    ServingTask,
-    TaskHead,
-    Workload,
-    task_digest,
-)
+from warpsmith.model.task import AppTask, Argument, Dtype, KernelTask, Role, task_digest
 from warpsmith.propose import Proposer
 from warpsmith.propose.sweep import Sweep
 from warpsmith.store.history import History
@@ -82,6 +71,7 @@ COMMAND = CommandTask(
     title="command",
     hardware="cpu",
     command=("./bench",),
+    metrics={"images_per_s": Reported(unit="image/s", direction=Direction.maximize)},
     objective=Objective(metric="images_per_s", direction=Direction.maximize),
     workloads=workloads("harness"),
 )
@@ -89,9 +79,10 @@ SERVING = ServingTask(
     name="fake/serving",
     title="serving",
     hardware="cpu",
-    suite="fixed",
+    server=Server(backend="mock"),
+    scenarios=(Scenario(name="single", requests=8, concurrency=1), Scenario(name="batch16", requests=64, rate=50.0)),
     objective=Objective(metric="batch16.tok_s", direction=Direction.maximize),
-    guardrails=(Guardrail(metric="single.ttft", limit=0.05),),
+    guardrails=(Guardrail(metric="single.ttft_p99", limit=0.05),),
     workloads=workloads("suite"),
 )
 KINDS: dict[str, TaskHead] = {"kernel": KERNEL, "app": APP, "command": COMMAND, "serving": SERVING}

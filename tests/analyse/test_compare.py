@@ -27,8 +27,8 @@ from warpsmith.analyse.compare import (
 )
 from warpsmith.model.campaign import Campaign
 from warpsmith.model.evaluation import Effort, Evaluation, Metric, Status, WorkloadResult
+from warpsmith.model.head import Direction, Guardrail, Objective
 from warpsmith.model.step import Measure
-from warpsmith.model.task import Direction, Guardrail, Objective
 
 STEP = Measure(candidate=ENTRY.id, rival=BASELINE.id, effort=Effort.confirm, round=0)
 C = campaign(KERNEL)
@@ -95,15 +95,15 @@ def test_what_is_not_passed_is_not_compared() -> None:
 def test_a_guardrail_blocks_beyond_its_limit_only() -> None:
     c = campaign(SERVING)
     fast = metric([11.0, 11.1, 11.0], [10.0, 10.0, 10.0], "batch16.tok_s", up=True)
-    assert SERVING.guardrails == (Guardrail(metric="single.ttft", limit=0.05),)
+    assert SERVING.guardrails == (Guardrail(metric="single.ttft_p99", limit=0.05),)
 
     def with_ttft(share: float) -> Comparison:
-        return answer(c, suite=(fast, metric([share] * 3, [1.0] * 3, "single.ttft")))
+        return answer(c, suite=(fast, metric([share] * 3, [1.0] * 3, "single.ttft_p99")))
 
     assert with_ttft(1.04).verdict is Verdict.faster
     assert with_ttft(1.04).broken == ()
     assert with_ttft(1.06).verdict is Verdict.ambiguous
-    assert with_ttft(1.06).broken == ("suite/single.ttft",)
+    assert with_ttft(1.06).broken == ("suite/single.ttft_p99",)
     assert with_ttft(0.5).verdict is Verdict.faster
 
 

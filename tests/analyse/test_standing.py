@@ -13,7 +13,8 @@ from warpsmith.analyse.standing import Standing, direct, standing
 from warpsmith.model.base import digest
 from warpsmith.model.campaign import Finished, Opened
 from warpsmith.model.candidate import Candidate
-from warpsmith.model.evaluation import Build, Effort, Evaluation, Status
+from warpsmith.model.evaluation import Build, Effort, Evaluation, Metric, Status
+from warpsmith.model.head import Direction, Guardrail
 from warpsmith.model.step import Measure, Outcome, Proposal, Propose
 from warpsmith.store.history import History
 
@@ -318,3 +319,27 @@ def test_a_peer_is_shown_even_if_it_is_a_twin() -> None:
     h = built(h, step(A, BASELINE), "one")
     h = built(h, step(PEER, A), "one")
     assert standing(h).twins == {}
+
+
+def guarded(first: float, second: float) -> Standing:
+    """A is faster than the baseline, B faster than A; a guarded latency gets worse by these factors."""
+    guard = Guardrail(metric="latency", limit=0.2)
+    h = opened(A, B, guardrails=(guard,))
+    for x, rival, worse in ((A, BASELINE, first), (B, A, second)):
+        found = measured(KERNEL, step(x, rival), h, lambda c: TIMES[c.id])
+        pairs = (1.0,) * Effort.confirm.pairs
+        latency = Metric(
+            name="latency", unit="s", direction=Direction.minimize,
+            candidate=tuple(worse * x for x in pairs), rival=pairs,
+        )  # fmt: skip
+        suites = tuple(w.model_copy(update={"metrics": (*w.metrics, latency)}) for w in found.workloads)
+        h = with_outcome(h, step(x, rival), found.model_copy(update={"workloads": suites}))
+    return standing(h)
+
+
+def test_a_guardrail_holds_beside_the_baseline_and_not_once_per_leader() -> None:
+    assert guarded(1.1, 1.05).leaders == (BASELINE.id, A.id, B.id)
+    s = guarded(1.15, 1.15)
+    assert s.leaders == (BASELINE.id, A.id), "15 % beside A, which had lost 15 % already"
+    assert s.broken == {B.id: ("small/latency", "large/latency")}
+    assert guarded(0.9, 1.3).best == A.id, "more than the limit beside its own rival"

@@ -28,8 +28,8 @@ from warpsmith.campaign import optimize, plan
 from warpsmith.errors import CampaignError
 from warpsmith.model.campaign import Budget, Campaign, Finished, Opened, Started, Submitted
 from warpsmith.model.evaluation import Effort, Status
+from warpsmith.model.head import TaskHead
 from warpsmith.model.step import Explain, Measure, Proposal, Propose, step_key
-from warpsmith.model.task import TaskHead
 from warpsmith.store.history import History, fold
 from warpsmith.store.ledger import Ledger, LedgerBusy, read_events
 

@@ -12,8 +12,10 @@ from pydantic import ValidationError
 from tests.fakes import KERNEL, SPACE
 from warpsmith.errors import BadInput
 from warpsmith.model.base import canonical, digest, digest_bytes
-from warpsmith.model.candidate import Candidate, Launch, Scratch, SourceFile, Space, TensorMap, Tunable
-from warpsmith.model.task import Dtype, Gate, Objective, Tolerance, Workload, task_digest
+from warpsmith.model.candidate import Candidate, Launch, Scratch, SourceFile, TensorMap
+from warpsmith.model.head import Gate, Objective, Workload
+from warpsmith.model.space import Space, Tunable
+from warpsmith.model.task import Dtype, Tolerance, task_digest
 
 FILES = {"reference.py": digest_bytes(b"one")}
 ONE = Candidate(

@@ -25,6 +25,7 @@ from warpsmith.model.evaluation import (
     TensorError,
     WorkloadResult,
 )
+from warpsmith.model.head import Direction, Workload
 from warpsmith.model.profile import KernelProfile, Profile
 from warpsmith.model.step import (
     Explain,
@@ -37,7 +38,7 @@ from warpsmith.model.step import (
     Step,
     step_key,
 )
-from warpsmith.model.task import Argument, Direction, Dtype, KernelTask, Role, Task, Workload
+from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Task
 from warpsmith.store.history import History
 
 STEP = Measure(candidate=ENTRY.id, rival=BASELINE.id, effort=Effort.screen, round=1)

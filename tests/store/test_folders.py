@@ -175,7 +175,7 @@ def test_all_complaints_of_a_file_come_at_once(folder: Path) -> None:
     [
         ('kind = "command"', "command: Field required"),
         ('kind = "app"', "capture: Field required"),
-        ('kind = "serving"', "suite: Field required"),
+        ('kind = "serving"', "server: Field required"),
     ],
 )
 def test_a_field_that_is_called_like_a_kind_is_named(folder: Path, text: str, said: str) -> None:

@@ -17,24 +17,20 @@ from warpsmith.judge.inputs import FAMILIES, OPTIONAL
 from warpsmith.judge.kernel import COMPARED
 from warpsmith.judge.verify import ELEMENT_FACTOR, ROW_FLOOR, SHORT_ROW
 from warpsmith.model.base import Record
-from warpsmith.model.candidate import Launch, Scratch, TensorMap, Tunable
+from warpsmith.model.candidate import Launch, Scratch, TensorMap
 from warpsmith.model.expression import FUNCTIONS, MAX_BITS, MAX_POWER, evaluate
+from warpsmith.model.harness import CommandTask, HarnessTask, Parity, Reported, Scenario, Server, ServingTask
+from warpsmith.model.head import Gate, Guardrail, Objective, TaskHead, Workload
 from warpsmith.model.hidden import OPTIONAL_FAMILIES, STANDARD_FAMILIES, Extent
+from warpsmith.model.space import Tunable
 from warpsmith.model.task import (
     DEVICE_FACTS,
     RELATIVE_RMS_LIMIT,
     AppTask,
     Argument,
-    CommandTask,
     Dtype,
-    Gate,
-    Guardrail,
     KernelTask,
-    Objective,
-    ServingTask,
-    TaskHead,
     Tolerance,
-    Workload,
 )
 from warpsmith.propose.sweep import ENUMERATED, LARGEST
 from warpsmith.store.blobs import Blobs
@@ -49,6 +45,13 @@ def own(model: type[TaskHead]) -> dict[str, FieldInfo]:
     return {k: f for k, f in model.model_fields.items() if k not in {*TaskHead.model_fields, "kind"}}
 
 
+def beyond_harness(model: type[HarnessTask]) -> dict[str, FieldInfo]:
+    """What the kind adds, and the workloads, which both can do without."""
+    return {k: f for k, f in own(model).items() if k not in HarnessTask.model_fields} | {
+        "workloads": model.model_fields["workloads"]
+    }
+
+
 SECTIONS: dict[str, dict[str, FieldInfo]] = {
     "### Every kind": {**TaskHead.model_fields, **KIND},
     "### Kernel tasks": own(KernelTask),
@@ -60,7 +63,13 @@ SECTIONS: dict[str, dict[str, FieldInfo]] = {
     "### `tolerance`": Tolerance.model_fields,
     "### `gate`": Gate.model_fields,
     "### App tasks": {k: f for k, f in AppTask.model_fields.items() if k not in KernelTask.model_fields},
-    "### The kinds without a judge": {**own(CommandTask), **own(ServingTask)},
+    "### Harness tasks": own(HarnessTask),
+    "### Command tasks": beyond_harness(CommandTask),
+    "### `[metrics]`": Reported.model_fields,
+    "### Serving tasks": beyond_harness(ServingTask),
+    "### `server`": Server.model_fields,
+    "### `parity`": Parity.model_fields,
+    "### `[[scenarios]]`": Scenario.model_fields,
     "## candidate.toml": _CandidateFile.model_fields,
     "### `[tunables]`": Tunable.model_fields,
     "### `[[launch]]`": Launch.model_fields,
@@ -93,6 +102,8 @@ def shown(value: Any) -> str:
         case Record():
             inner = ", ".join(f"{k} = {shown(v)}" for k, v in value if v is not None)
             return f"{{ {inner} }}" if inner else "{}"
+        case bool():
+            return str(value).lower()
         case StrEnum() | str():
             return f'"{value}"'
         case tuple():

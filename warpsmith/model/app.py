@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from warpsmith.model.base import Digest, Name, Record
 from warpsmith.model.evaluation import Metric
-from warpsmith.model.task import Direction
+from warpsmith.model.head import Direction, Variable
 
 Inside = Annotated[str, Field(min_length=1, max_length=400)]
 """A path relative to the application's root, which does not leave it."""
@@ -86,7 +86,7 @@ class App(Record):
     """What the build makes and a run uses; none: the source itself is run, as in Python."""
     outputs: tuple[Inside, ...] = ()
     """Files and folders that builds and runs write: no part of the tree that is kept and proved."""
-    environment: dict[str, str] = Field(default_factory=dict)
+    environment: dict[Variable, str] = Field(default_factory=dict)
     library_paths: tuple[str, ...] = ()
     """Before what LD_LIBRARY_PATH holds; relative ones are relative to the root."""
     metrics: Annotated[tuple[AppMetric, ...], Field(min_length=1)] = (AppMetric(),)

@@ -11,9 +11,10 @@ from pydantic import Field
 from warpsmith.model.asks import AskRecord
 from warpsmith.model.base import Digest, Record, digest
 from warpsmith.model.candidate import Candidate
+from warpsmith.model.evaluation import Evaluation
+from warpsmith.model.head import Guardrail, Objective
 from warpsmith.model.step import Outcome, Step
 from warpsmith.model.target import Target
-from warpsmith.model.task import Guardrail, Objective
 
 
 class Budget(Record):
@@ -143,4 +144,17 @@ class Consulted(Record):
     at: float
 
 
-Event = Annotated[Opened | Started | Finished | Submitted | Decided | Consulted, Field(discriminator="kind")]
+class Benched(Record):
+    """A labelled evaluation, made by hand beside the plan: it is shown with the campaign, and decides nothing."""
+
+    kind: Literal["benched"] = "benched"
+    name: str
+    """Of the report that it is in too."""
+    notes: str = ""
+    candidates: tuple[Candidate, ...]
+    """Those that were measured, then their rival, whole: the campaign need not know them."""
+    evaluations: tuple[Evaluation, ...]
+    at: float
+
+
+Event = Annotated[Opened | Started | Finished | Submitted | Decided | Consulted | Benched, Field(discriminator="kind")]

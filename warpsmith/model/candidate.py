@@ -2,97 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from warpsmith.errors import BadInput, ExpressionError
 from warpsmith.model.base import Digest, Name, Record, digest
-from warpsmith.model.expression import Number, evaluate, names
+from warpsmith.model.head import Variable
+from warpsmith.model.space import Space
 from warpsmith.model.task import Dtype
 
 SETS_BLOCK = frozenset({"triton"})
 """Toolchains whose compiler decides block, shared memory and cluster of a kernel."""
 SPECIALISES = frozenset({"triton", "cute"})
 """Toolchains whose kernels take constants, and have no types of their own: those of the task's arguments hold."""
-
-
-class Tunable(Record):
-    """One compile-time parameter: ``-DNAME=value``."""
-
-    values: Annotated[tuple[int, ...], Field(min_length=1)]
-    default: int
-    doc: str = ""
-
-    @model_validator(mode="after")
-    def _default_is_a_value(self) -> Self:
-        if self.default not in self.values:
-            raise ValueError(f"the default {self.default} is not among the values {list(self.values)}")
-        if len(set(self.values)) != len(self.values):
-            raise ValueError("values repeat")
-        return self
-
-
-class Space(Record):
-    """The tunables of a source, with the constraints between them."""
-
-    tunables: dict[Name, Tunable] = Field(default_factory=dict)
-    constraints: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _constraints_hold_by_default(self) -> Self:
-        try:
-            for constraint in self.constraints:
-                if unknown := names(constraint) - set(self.tunables):
-                    raise ValueError(f"the constraint {constraint!r} uses unknown tunables: {sorted(unknown)}")
-            broken = [c for c in self.constraints if not evaluate(c, self.defaults)]
-        except ExpressionError as error:
-            raise ValueError(f"constraints: {error}") from None
-        if broken:
-            raise ValueError(f"the defaults break the constraints {broken}")
-        return self
-
-    @property
-    def defaults(self) -> dict[str, int]:
-        """The default point."""
-        return {name: t.default for name, t in self.tunables.items()}
-
-    @property
-    def size(self) -> int:
-        """Points before constraints."""
-        return math.prod(len(t.values) for t in self.tunables.values())
-
-    def allows(self, point: dict[str, int]) -> bool:
-        """Whether ``point`` satisfies every constraint; a constraint that fails to evaluate is not satisfied."""
-        environment: dict[str, Number] = dict(point)
-        try:
-            return all(bool(evaluate(c, environment)) for c in self.constraints)
-        except ExpressionError:
-            return False
-
-    def points(self) -> Iterator[dict[str, int]]:
-        """Every valid point, in the order of the declaration."""
-        for values in itertools.product(*(t.values for t in self.tunables.values())):
-            point = dict(zip(self.tunables, values, strict=True))
-            if self.allows(point):
-                yield point
-
-    def resolve(self, overrides: dict[str, int]) -> dict[str, int]:
-        """The defaults with ``overrides``; raises :class:`BadInput` for a name or value outside the space."""
-        for name, value in overrides.items():
-            if name not in self.tunables:
-                raise BadInput(f"there is no tunable {name!r}.", f"Declared: {', '.join(self.tunables) or 'none'}.")
-            if value not in self.tunables[name].values:
-                raise BadInput(f"{name}={value} is not declared.", f"Values: {list(self.tunables[name].values)}.")
-        point = {**self.defaults, **overrides}
-        if not self.allows(point):
-            raise BadInput(f"the point {point} breaks the constraints {list(self.constraints)}.")
-        return point
-
+OVERLAY = "overlay"
+"""The toolchain of candidates that are no kernel: files that go over those of a workspace, and an environment."""
 
 Expression = str | int
 Symbol = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_$.]*$", max_length=4096)]
@@ -180,8 +105,11 @@ class Candidate(Record):
 
     toolchain: str
     entry: Name
-    sources: Annotated[tuple[SourceFile, ...], Field(min_length=1)]
+    sources: tuple[SourceFile, ...]
+    """At least one, but for an overlay, which may be an environment only."""
     flags: tuple[str, ...] = ()
+    environment: dict[Variable, str] = Field(default_factory=dict)
+    """Of an overlay: variables that its runs see. Its parameters are variables too."""
     parameters: dict[Name, int] = Field(default_factory=dict)
     launch: tuple[Launch, ...] = ()
     scratch: tuple[Scratch, ...] = ()
@@ -189,6 +117,15 @@ class Candidate(Record):
     space: Space = Space()
     parent: Digest | None = None
     memo: str = ""
+
+    @model_validator(mode="after")
+    def _overlays_are_no_kernels(self) -> Self:
+        if self.toolchain != OVERLAY:
+            if not self.sources or self.environment:
+                raise ValueError("sources: a kernel needs one; environment: only an overlay has one")
+        elif self.flags or self.launch or self.scratch or self.tensor_map:
+            raise ValueError("an overlay has files, environment and tunables; nothing is built or launched")
+        return self
 
     @model_validator(mode="after")
     def _launches_fit_the_toolchain(self) -> Self:
@@ -231,6 +168,7 @@ def _without_unused(said: dict[str, Any]) -> dict[str, Any]:
     """A dumped candidate as it was before it had the fields that it does not use: its identity must not change."""
     for part, unused in _LATER.items():
         said[part] = [{k: v for k, v in one.items() if k not in unused or v != unused[k]} for one in said[part]]
-    if not said["tensor_map"]:
-        del said["tensor_map"]
+    for name in ("tensor_map", "environment"):
+        if not said[name]:
+            del said[name]
     return said

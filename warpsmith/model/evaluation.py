@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from warpsmith.model.base import Digest, Record
-from warpsmith.model.task import Direction
+from warpsmith.model.head import Direction
 
 
 class Status(StrEnum):
@@ -22,7 +22,13 @@ class Status(StrEnum):
     nondeterministic = "nondeterministic"
     crashed = "crashed"
     timed_out = "timed_out"
+    not_ready = "not_ready"
+    """A server that did not answer in time that it is ready."""
+    leaked = "leaked"
+    """A server whose resident memory grew beyond the task's limit while it was loaded."""
     cheated = "cheated"
+    bad_report = "bad_report"
+    """What a harness printed is no document with the metrics that the task names."""
 
 
 class Trust(StrEnum):
@@ -274,6 +280,8 @@ class Evaluation(Record):
     """What disturbed the timed calls; None where nothing was timed."""
     sanitizers: tuple[SanitizerResult, ...] = ()
     """What the sanitizers said that were asked; none where something else failed before."""
+    kept: dict[str, Digest] = {}
+    """Files that belong to it, by name: what a harness printed, logs, load reports. They are blobs."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

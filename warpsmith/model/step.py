@@ -153,12 +153,14 @@ class Request(Record):
 
 
 class ProfileRequest(Record):
-    """What travels to a session for an Explain step, with ``task/`` and ``candidate/`` beside it."""
+    """What travels to a session for an Explain step, with ``task/``, ``candidate/`` and ``baseline/`` beside it."""
 
     step: Explain
     task: Task
     task_digest: Digest
     candidate: Candidate
+    baseline: Candidate | None = None
+    """The original of a captured kernel, beside which calls are verified."""
     target: Target
     tool: Literal["ncu", "nsys", "cpu"] = "ncu"
     effort: ProfileEffort = ProfileEffort.quick
@@ -171,6 +173,8 @@ class ProfileRequest(Record):
     """Longest time the profiler may take: it is ended then, with all that it started."""
     cache: str
     """Folder of the build cache on the machine that runs the step."""
+    fixtures: str = ""
+    """Folder of the fixtures there, for captured kernels."""
 
 
 KEPT = "kept"

@@ -16,6 +16,8 @@ from warpsmith.errors import ExpressionError
 from warpsmith.model.base import Digest, Name, Record, digest
 from warpsmith.model.captured import CAPTURE, Capture, Launched, Original, Parameter, Variation
 from warpsmith.model.expression import Number, evaluate, evaluate_int, names
+from warpsmith.model.harness import CommandTask, ServingTask
+from warpsmith.model.head import TaskHead, Workload
 from warpsmith.model.hidden import OPTIONAL_FAMILIES, STANDARD, Extent, resolve_families
 
 LARGEST_ALIGNMENT = 4096
@@ -48,13 +50,6 @@ class Dtype(StrEnum):
 
 RELATIVE_RMS_LIMIT: dict[str, float] = {"f64": 1e-12, "f32": 1e-5, "f16": 6e-4, "bf16": 4.5e-3}
 """Largest relative RMS error against float64, per tensor and per row, by dtype (docs/architecture.md, Numbers)."""
-
-
-class Direction(StrEnum):
-    """Which way a metric is better."""
-
-    minimize = "minimize"
-    maximize = "maximize"
 
 
 SCALARS = (Dtype.f64, Dtype.f32, Dtype.i64, Dtype.i32, Dtype.i8, Dtype.u8)
@@ -113,78 +108,10 @@ class Argument(Record):
         return shape
 
 
-class Workload(Record):
-    """One configuration, with its share of the real run time."""
-
-    name: Annotated[str, Field(min_length=1, max_length=80)]
-    axes: dict[Name, int] = Field(default_factory=dict)
-    scalars: dict[Name, float] = Field(default_factory=dict)
-    weight: Annotated[float, Field(gt=0)] = 1.0
-
-
-class Objective(Record):
-    """The metric that decides, and which way is better."""
-
-    metric: str = "time"
-    direction: Direction = Direction.minimize
-
-
-class Guardrail(Record):
-    """A metric that may not get worse by more than ``limit`` (a share: 0.02 is two per cent)."""
-
-    metric: str
-    direction: Direction = Direction.minimize
-    limit: Annotated[float, Field(ge=0)] = 0.0
-
-
 class Tolerance(Record):
     """What counts as right: largest relative RMS per tensor and per row; None takes the limit of the dtype."""
 
     relative_rms: Annotated[float, Field(gt=0, lt=1)] | None = None
-
-
-class Gate(Record):
-    """Below ``min_gain`` (a share of the baseline's time) nothing is promotable."""
-
-    min_gain: Annotated[float, Field(ge=0, lt=1)] = 0.02
-
-
-class TaskHead(Record):
-    """What all four kinds share."""
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9_\-]+/[a-z0-9_\-]+$")]
-    title: str
-    description: str = ""
-    hardware: Annotated[str, Field(min_length=1)]
-    tags: tuple[str, ...] = ()
-    baseline: str = "baseline"
-    """Folder of the baseline candidate, inside the task's folder."""
-    entry: str = "src"
-    """Folder of the candidate that tuning starts from."""
-    peers: tuple[str, ...] = ()
-    """Folders of candidates to be shown beside the best: a vendor library, another project's kernel."""
-    objective: Objective = Objective()
-    guardrails: tuple[Guardrail, ...] = ()
-    gate: Gate = Gate()
-    workloads: Annotated[tuple[Workload, ...], Field(min_length=1)]
-
-    @field_validator("peers")
-    @classmethod
-    def _peer_names(cls, peers: tuple[str, ...]) -> tuple[str, ...]:
-        """A peer is named by the last part of its path; that name must be its own."""
-        names = [p.rstrip("/").rpartition("/")[2] for p in peers]
-        taken = sorted({n for n in names if names.count(n) > 1 or n in ("baseline", "entry", "best")})
-        if taken:
-            raise ValueError(f"the folder names of peers must be unique, and not baseline, entry or best: {taken}")
-        return peers
-
-    @field_validator("workloads")
-    @classmethod
-    def _unique_workloads(cls, workloads: tuple[Workload, ...]) -> tuple[Workload, ...]:
-        seen = [w.name for w in workloads]
-        if len(set(seen)) != len(seen):
-            raise ValueError(f"workload names repeat: {', '.join(sorted({n for n in seen if seen.count(n) > 1}))}")
-        return workloads
 
 
 class KernelTask(TaskHead):
@@ -340,20 +267,6 @@ class AppTask(KernelTask):
                 if held != prod(buffer.extent(workload.axes)) * buffer.element.itemsize:
                     raise ValueError(f"{where}: {name} holds {held} bytes, and its shape says otherwise")
         return self
-
-
-class CommandTask(TaskHead):
-    """An external harness that prints one JSON document of metrics."""
-
-    kind: Literal["command"] = "command"
-    command: Annotated[tuple[str, ...], Field(min_length=1)]
-
-
-class ServingTask(TaskHead):
-    """An OpenAI-compatible server under load."""
-
-    kind: Literal["serving"] = "serving"
-    suite: str
 
 
 Task = Annotated[KernelTask | AppTask | CommandTask | ServingTask, Field(discriminator="kind")]

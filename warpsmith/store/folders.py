@@ -15,8 +15,11 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from warpsmith.errors import BadInput
 from warpsmith.model.base import Name, Record, digest_bytes
-from warpsmith.model.candidate import Candidate, Launch, Scratch, SourceFile, Space, TensorMap, Tunable
-from warpsmith.model.task import AppTask, KernelTask, Role, Task, TaskHead, task_digest
+from warpsmith.model.candidate import OVERLAY, Candidate, Launch, Scratch, SourceFile, TensorMap
+from warpsmith.model.harness import HarnessTask
+from warpsmith.model.head import TaskHead, Variable
+from warpsmith.model.space import Space, Tunable
+from warpsmith.model.task import AppTask, KernelTask, Role, Task, task_digest
 from warpsmith.store.blobs import Blobs
 
 TASK_FILE = "task.toml"
@@ -32,8 +35,9 @@ class _CandidateFile(Record):
     """The fields of ``candidate.toml``."""
 
     toolchain: str
-    sources: tuple[str, ...] = Field(min_length=1)
-    entry: Name
+    sources: tuple[str, ...] = ()
+    entry: Name | None = None
+    environment: dict[Variable, str] = Field(default_factory=dict)
     flags: tuple[str, ...] = ()
     memo: str = ""
     constraints: tuple[str, ...] = ()
@@ -87,8 +91,12 @@ def load_task(folder: Path) -> LoadedTask:
     if isinstance(task, KernelTask):
         _expect_file(folder / task.reference, path, "reference")
         files[task.reference] = digest_bytes((folder / task.reference).read_bytes())
-    for field in ("baseline", "entry"):
-        _expect_file(folder / getattr(task, field) / CANDIDATE_FILE, path, field)
+    if isinstance(task, HarnessTask):
+        _expect_folder(folder, path, task)
+        files = workspace_digests(folder, task)
+    else:
+        for field in ("baseline", "entry"):
+            _expect_file(folder / getattr(task, field) / CANDIDATE_FILE, path, field)
     for peer in task.peers:
         _expect_file(folder / peer / CANDIDATE_FILE, path, "peers")
     return LoadedTask(task, folder, task_digest(task, files))
@@ -97,16 +105,20 @@ def load_task(folder: Path) -> LoadedTask:
 def load_candidate(folder: Path, blobs: Blobs, task: TaskHead | None = None) -> Candidate:
     """Read a candidate's folder and keep its sources as blobs. Raises :class:`BadInput`."""
     path = folder / CANDIDATE_FILE
+    if isinstance(task, HarnessTask) and not folder.exists():
+        return _bare(task)
     data = _read_toml(path)
     try:
         said = _CandidateFile.model_validate_json(json.dumps(data, default=str), strict=True)
-        space = Space(tunables=said.tunables, constraints=said.constraints)
+        own = Space(tunables=said.tunables, constraints=said.constraints)
+        space = task.space if isinstance(task, HarnessTask) and not own.tunables else own
         sources = tuple(_source(folder, name, path, blobs) for name in said.sources)
         candidate = Candidate(
             toolchain=said.toolchain,
-            entry=said.entry,
+            entry=said.entry or _entry(said, path),
             sources=sources,
             flags=said.flags,
+            environment=said.environment,
             parameters=space.defaults,
             launch=said.launch,
             scratch=said.scratch,
@@ -118,7 +130,49 @@ def load_candidate(folder: Path, blobs: Blobs, task: TaskHead | None = None) -> 
         raise _complaint(path, error) from None
     if isinstance(task, KernelTask):
         check_plan(candidate, task, str(path))
+    if isinstance(task, HarnessTask):
+        check_overlay(candidate, task, str(path))
     return candidate
+
+
+def check_overlay(candidate: Candidate, task: HarnessTask, where: str) -> None:
+    """Refuse what is no overlay on the mutable files of ``task``. Raises :class:`BadInput`."""
+    if why := task.refuses(candidate):
+        raise BadInput(f"{where}: {why}.", "docs/harness.md says what a candidate of such a task may change.")
+
+
+def _entry(said: _CandidateFile, path: Path) -> str:
+    if said.toolchain != OVERLAY:
+        raise BadInput(f"{path}: entry: Field required.", "docs/tasks.md lists every key with its type.")
+    return OVERLAY
+
+
+def _bare(task: HarnessTask) -> Candidate:
+    """The workspace as it is: what baseline and entry are where they have no folder."""
+    space = task.space
+    return Candidate(toolchain=OVERLAY, entry=OVERLAY, sources=(), parameters=space.defaults, space=space)
+
+
+def _expect_folder(folder: Path, manifest: Path, task: HarnessTask) -> None:
+    root = folder / task.workspace
+    if not root.is_dir():
+        raise BadInput(f"{manifest}: workspace: {root} is no folder.", "Create it, or name another path.")
+    if task.workspace and folder.resolve().is_relative_to(root.resolve()):
+        raise BadInput(f"{manifest}: workspace: {root} holds the task itself.", "Put its files into a folder apart.")
+
+
+def workspace_digests(folder: Path, task: HarnessTask) -> dict[str, str]:
+    """The digests of the workspace's files, by path in it; none where the task in ``folder`` has no workspace."""
+    if not task.workspace:
+        return {}
+    root = folder / task.workspace
+    return {p.relative_to(root).as_posix(): digest_bytes(p.read_bytes()) for p in workspace_files(root)}
+
+
+def workspace_files(root: Path) -> list[Path]:
+    """The files of a workspace: all but what builds and interpreters leave behind, and version control."""
+    passed = {".git", "__pycache__", ".pytest_cache"}
+    return sorted(p for p in root.rglob("*") if p.is_file() and not passed & set(p.relative_to(root).parts))
 
 
 def check_plan(candidate: Candidate, task: KernelTask, where: str) -> None:

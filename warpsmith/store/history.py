@@ -13,7 +13,7 @@ from typing import Literal
 
 from warpsmith.errors import LedgerError
 from warpsmith.model.asks import AskRecord
-from warpsmith.model.campaign import Campaign, Consulted, Decided, Event, Finished, Opened, Started, Submitted
+from warpsmith.model.campaign import Benched, Campaign, Consulted, Decided, Event, Finished, Opened, Started, Submitted
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Effort, Evaluation
 from warpsmith.model.profile import Profile
@@ -79,6 +79,8 @@ class History:
     times: dict[Pairing, float] = field(default_factory=dict)
     """When each evaluation came, in campaign seconds (time spent in steps), for the best-so-far curve."""
     decisions: tuple[Decided, ...] = ()
+    benched: tuple[Benched, ...] = ()
+    """Labelled evaluations of the current scope."""
 
     def __add__(self, event: Event) -> History:
         match event:
@@ -97,6 +99,8 @@ class History:
                 return self._add_candidates((candidate,), "submitted")
             case Decided():
                 return replace(self, decisions=(*self.decisions, event))
+            case Benched():
+                return replace(self, benched=(*self.benched, event))
             case Consulted(asks=asks):
                 return replace(self, asked=(*self.asked, *(Asked(None, record) for record in asks)))
         raise LedgerError(f"an event of an unknown kind: {event!r}")
