@@ -1,0 +1,1 @@
+"""The OpenAI-compatible shim, its backends, and the life of a server process."""
