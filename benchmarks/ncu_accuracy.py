@@ -86,6 +86,8 @@ class Bay:
     def measure(self, case: Case) -> Row:
         """Both clocks on one case. Raises WarpsmithError, CandidateFailed and WorkerLost."""
         from warpsmith.judge.device import DeviceBench
+        from warpsmith.judge.oracle import Oracle
+        from warpsmith.profilers.calling import VerifiedCalls
         from warpsmith.profilers.launches import Calls
         from warpsmith.toolchains.cache import build
 
@@ -99,7 +101,8 @@ class Bay:
         built = build(candidate, folder / "candidate", self.target, "release", cache, task)
         bench = DeviceBench(task, self.target, folder / "scratch", cache, cold=True, timeout_s=CASE_S)
         try:
-            calls = Calls(bench, task, known.loaded.folder, candidate, built, CASE_S)
+            verified = VerifiedCalls(task, Oracle(task, known.loaded.folder, bench.numeric), bench.numeric)
+            calls = Calls(bench, task, verified, candidate, built, CASE_S)
             said = {"judge_s": self._judged(calls), "ncu_s": self._counted(calls, folder / "ncu")}
             return said | {"overhead_ns": bench.gpu.overhead_ns}
         finally:

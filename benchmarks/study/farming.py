@@ -30,9 +30,9 @@ from warpsmith.model.base import digest
 from warpsmith.model.campaign import Budget, Campaign, Finished, Opened, Started
 from warpsmith.model.candidate import Candidate, SourceFile
 from warpsmith.model.evaluation import Build, Effort, Evaluation, Metric, Status, WorkloadResult
+from warpsmith.model.head import Direction, Objective
 from warpsmith.model.step import Measure, Outcome, Proposal
 from warpsmith.model.target import Target
-from warpsmith.model.task import Direction, Objective
 from warpsmith.store.history import History
 
 SPREADS = (0.003, 0.01, 0.03)
