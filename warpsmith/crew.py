@@ -15,11 +15,12 @@ from queue import Empty, Queue
 
 from pydantic import ValidationError
 
-from warpsmith.errors import WarpsmithError
+from warpsmith.errors import BadInput, WarpsmithError
 from warpsmith.execute.local import LocalExecutor
 from warpsmith.model.base import digest
 from warpsmith.model.campaign import Finished, Submitted
 from warpsmith.model.candidate import Candidate
+from warpsmith.model.harness import HarnessTask, ServingTask
 from warpsmith.model.step import (
     Explain,
     Fault,
@@ -33,8 +34,10 @@ from warpsmith.model.step import (
     Step,
     step_key,
 )
+from warpsmith.model.task import task_digest
 from warpsmith.propose import Proposer
 from warpsmith.store.blobs import Blobs
+from warpsmith.store.folders import workspace_digests
 from warpsmith.store.history import History
 
 RequestFor = Callable[[Measure, Candidate, Candidate], Request]
@@ -156,7 +159,9 @@ class LocalCrew:
             write_step(folder, request, self.task, self.blobs)
 
         key = measurement_key(request)
-        answer = self.executor.run(key, step.attempt, prepare)
+        answer = self.executor.run(key, step.attempt, prepare, request.limit_s)
+        for report in self.executor.kept(key):
+            self.blobs.put(report.read_bytes())
         outcome: Outcome = answer.outcome if isinstance(answer, Result) else answer
         seconds = answer.seconds if isinstance(answer, Result) else time.monotonic() - began
         return Finished(step=step, outcome=outcome, seconds=seconds, at=time.time()), key
@@ -207,9 +212,28 @@ def write_step(folder: Path, request: Request | ProfileRequest, task: Path, blob
     reference = getattr(request.task, "reference", None)
     if reference is not None:
         shutil.copy2(task / reference, folder / "task" / reference)
+    if isinstance(request.task, HarnessTask):
+        _write_workspace(folder / "task", request, task)
     blobs.unpack(request.candidate, folder / "candidate")
     if isinstance(request, Request):
         blobs.unpack(request.rival, folder / "rival")
-    if isinstance(request, Request) and request.baseline is not None:
+    if request.baseline is not None:
         blobs.unpack(request.baseline, folder / "baseline")
     (folder / "request.json").write_text(json.dumps(request.model_dump(mode="json"), indent=1))
+
+
+def _write_workspace(folder: Path, request: Request | ProfileRequest, task: Path) -> None:
+    """``workspace/`` of a harness task, and ``snapshot``, a link to the model's files. Raises BadInput for a workspace
+    that is no longer the one that the task was read with: its measurements would be those of another task.
+    """
+    said = request.task
+    assert isinstance(said, HarnessTask)
+    digests = workspace_digests(task, said)
+    for path in digests:
+        place = folder / "workspace" / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(task / said.workspace / path, place)
+    if task_digest(said, digests) != request.task_digest:
+        raise BadInput(f"the files of {task / said.workspace} have changed.", "Run the same command again.")
+    if isinstance(said, ServingTask) and said.server.snapshot:
+        (folder / "snapshot").symlink_to((task / said.server.snapshot).resolve())

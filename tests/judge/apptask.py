@@ -9,7 +9,8 @@ import numpy as np
 from warpsmith.app.capturefiles import MARK, as_toml
 from warpsmith.app.fixtures import Fixtures
 from warpsmith.model.captured import Capture, Content, Launched, Original
-from warpsmith.model.task import AppTask, Argument, Dtype, Role, Workload
+from warpsmith.model.head import Workload
+from warpsmith.model.task import AppTask, Argument, Dtype, Role
 from warpsmith.store.files import write_atomic
 from warpsmith.surface.workspace import Known, Workspace
 

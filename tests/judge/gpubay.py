@@ -13,9 +13,10 @@ from warpsmith.judge.__main__ import make_bench
 from warpsmith.judge.kernel import KernelJudge
 from warpsmith.model.candidate import Candidate, SourceFile
 from warpsmith.model.evaluation import Effort, Evaluation
+from warpsmith.model.head import Workload
 from warpsmith.model.step import Measure, Request
 from warpsmith.model.target import Target
-from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
+from warpsmith.model.task import Argument, Dtype, KernelTask, Role
 from warpsmith.store.blobs import Blobs
 
 REFERENCE = "def reference(xp, x, scale):\n    return x * scale\n"

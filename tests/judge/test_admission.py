@@ -12,7 +12,8 @@ from warpsmith.judge.admission import admit
 from warpsmith.judge.inputs import HiddenInputs
 from warpsmith.judge.numeric import NumpyNumeric
 from warpsmith.judge.oracle import Oracle
-from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Tolerance, Workload
+from warpsmith.model.head import Workload
+from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Tolerance
 
 NUMERIC = NumpyNumeric()
 STAIRS = "0.0 * x + xp.reshape(xp.arange(1.0, 65.0), (64, 1)) + 1e-4 * w if x.shape[0] else x"

@@ -23,10 +23,10 @@ from warpsmith.judge.kernel import KernelJudge
 from warpsmith.model.base import digest
 from warpsmith.model.candidate import Candidate, Launch, Scratch
 from warpsmith.model.evaluation import Effort, Evaluation, Status
+from warpsmith.model.head import Workload
 from warpsmith.model.hidden import Extent
 from warpsmith.model.step import Result
 from warpsmith.model.target import Target
-from warpsmith.model.task import Workload
 from warpsmith.surface.workspace import JUDGE
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]

@@ -15,8 +15,9 @@ from warpsmith.judge.launching import LauncherProcess
 from warpsmith.judge.plan import ConcreteLaunch, make_plan, scalar_bytes
 from warpsmith.model.candidate import Candidate, Launch, Scratch, SourceFile
 from warpsmith.model.evaluation import Status
+from warpsmith.model.head import Workload
 from warpsmith.model.target import Target
-from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
+from warpsmith.model.task import Argument, Dtype, KernelTask, Role
 from warpsmith.store.blobs import Blobs
 from warpsmith.store.folders import load_candidate, load_task
 

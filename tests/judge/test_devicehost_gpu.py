@@ -14,9 +14,9 @@ from warpsmith.judge import devicehost
 from warpsmith.judge.failures import WorkerLost
 from warpsmith.model.candidate import Candidate, Launch
 from warpsmith.model.evaluation import Effort, Status
+from warpsmith.model.head import Workload
 from warpsmith.model.hidden import Extent
 from warpsmith.model.target import Target
-from warpsmith.model.task import Workload
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]
 LARGE = 64 << 20

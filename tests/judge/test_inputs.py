@@ -15,8 +15,9 @@ from warpsmith.judge.numeric import NumpyNumeric
 from warpsmith.model.base import digest_bytes
 from warpsmith.model.candidate import Candidate, SourceFile
 from warpsmith.model.evaluation import TensorError
+from warpsmith.model.head import Workload
 from warpsmith.model.target import Target
-from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
+from warpsmith.model.task import Argument, Dtype, KernelTask, Role
 from warpsmith.toolchains.cache import build
 
 NUMERIC = NumpyNumeric()

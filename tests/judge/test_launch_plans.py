@@ -11,8 +11,9 @@ from warpsmith.judge.plan import Plan, make_plan, to_load
 from warpsmith.judge.tensormap import ConcreteMap
 from warpsmith.model.candidate import Candidate, Launch, Scratch, SourceFile, TensorMap
 from warpsmith.model.evaluation import Build, Compiled, KernelBuild, Status
+from warpsmith.model.head import Workload
 from warpsmith.model.target import Target
-from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
+from warpsmith.model.task import Argument, Dtype, KernelTask, Role
 
 FACTS = {"SM_COUNT": 132, "SHARED_BYTES_PER_BLOCK": 232448}
 TARGET = Target(hardware="cuda", device="none", architecture="sm_90a", facts=FACTS)

@@ -12,9 +12,10 @@ from tests.judge.test_device_gpu import Bay
 from warpsmith.errors import Missing
 from warpsmith.model.candidate import Candidate, Launch, Scratch, TensorMap
 from warpsmith.model.evaluation import Effort, Evaluation, Status
+from warpsmith.model.head import Workload
 from warpsmith.model.hidden import Extent
 from warpsmith.model.target import Target
-from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
+from warpsmith.model.task import Argument, Dtype, KernelTask, Role
 from warpsmith.toolchains import toolchain
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]

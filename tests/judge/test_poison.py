@@ -8,7 +8,8 @@ import pytest
 from warpsmith.judge.arena import Arena
 from warpsmith.judge.numeric import NumpyNumeric
 from warpsmith.judge.poison import poison, signed
-from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
+from warpsmith.model.head import Workload
+from warpsmith.model.task import Argument, Dtype, KernelTask, Role
 
 
 def drawn(dtype: Dtype, count: int = 400) -> np.ndarray:

@@ -9,8 +9,8 @@ from warpsmith.judge import sanitize_device
 from warpsmith.judge.sanitize import DEVICE_TOOLS, STATUS
 from warpsmith.model.candidate import Scratch
 from warpsmith.model.evaluation import Effort, Evaluation, SanitizerResult
+from warpsmith.model.head import Workload
 from warpsmith.model.hidden import Extent
-from warpsmith.model.task import Workload
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]
 SMALL = TASK.model_copy(

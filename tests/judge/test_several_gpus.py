@@ -15,10 +15,12 @@ import pytest
 
 from warpsmith.judge.forking import ForkServer
 from warpsmith.judge.launching import device_environment, environment
+from warpsmith.judge.nvml import gpus as gpus_of_the_driver
 from warpsmith.sandbox.process import Cell, Mechanism, start
 from warpsmith.sandbox.view import drivers
 
 ROOT = Path(__file__).parents[2]
+PATHS = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
 OWN = "6a7c1d3e00004f0080000123456789ab"
 NAMED = "GPU-6a7c1d3e-0000-4f00-8000-0123456789ab"
 PROGRAM = """
@@ -156,3 +158,48 @@ def test_all_that_a_judge_starts_is_on_its_gpu() -> None:
     used = {(pid, gpu) for pid, gpu in seen if pid in ours}
     assert {gpu for _, gpu in used} == {visible[1]}
     assert len(used) >= 10, "the judge, launchers, workers, and what ran under tools"
+
+
+@pytest.mark.gpu
+def test_the_drivers_library_says_what_its_program_says() -> None:
+    said = smi("--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits")
+    if not said:
+        pytest.skip("nvidia-smi says nothing here")
+    found = [g for g in gpus_of_the_driver() if ":" not in g.index]
+    assert [f"{g.index}, {g.uuid}, {g.name}, {g.memory_bytes >> 20}" for g in found] == said
+    assert all(g.processes is not None for g in found)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("last", [False, True])
+def test_a_command_sees_the_pinned_gpu_and_no_other(last: bool, tmp_path: Path) -> None:
+    seen = gpus()
+    if not seen:
+        pytest.skip("no GPU is visible")
+    pinned = seen[-1 if last else 0]
+    asks = (
+        "from cuda.bindings import driver as cu; cu.cuInit(0); print(cu.cuDeviceGetCount()[1],"
+        " bytes(cu.cuDeviceGetUuid(cu.cuDeviceGet(0)[1])[1].bytes).hex())"
+    )
+    environment = {**os.environ, "WARPSMITH_GPU": pinned, "PYTHONPATH": PATHS}
+    command = (sys.executable, "-m", "warpsmith.surface.cli", "gpu", "exec", "--", sys.executable, "-c", asks)
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert ran.stdout.split() == ["1", pinned.removeprefix("GPU-").replace("-", "")], ran.stderr
+
+
+@pytest.mark.gpu
+def test_the_target_of_a_task_is_the_pinned_gpu(tmp_path: Path) -> None:
+    seen = gpus()
+    if not seen:
+        pytest.skip("no GPU is visible")
+    asks = (
+        "from warpsmith.surface.workspace import Workspace; import os;"
+        " t = Workspace().target_of('cuda'); print(t.uuid, os.environ['WARPSMITH_CHOSEN'], sep='|')"
+    )
+    environment = {**os.environ, "WARPSMITH_GPU": seen[-1], "PYTHONPATH": PATHS}
+    ran = subprocess.run(
+        (sys.executable, "-c", asks), cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    uuid, _, said = ran.stdout.strip().partition("|")
+    assert uuid == seen[-1].removeprefix("GPU-").replace("-", ""), ran.stderr
+    assert said.startswith(f"GPU {seen[-1]} (") and "pinned by WARPSMITH_GPU" in said

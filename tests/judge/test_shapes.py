@@ -8,8 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from warpsmith.judge.shapes import hidden_workloads, smallest
+from warpsmith.model.head import Workload
 from warpsmith.model.hidden import Extent
-from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
+from warpsmith.model.task import Argument, Dtype, KernelTask, Role
 
 
 def task(**shapes: Extent) -> KernelTask:

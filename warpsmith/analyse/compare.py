@@ -16,7 +16,7 @@ from enum import StrEnum
 from warpsmith.analyse.student import quantile, shift_found
 from warpsmith.model.campaign import Campaign
 from warpsmith.model.evaluation import Evaluation, Metric
-from warpsmith.model.task import Direction
+from warpsmith.model.head import Direction
 
 SMALLEST_MARGIN = 0.005
 """A gain must clear max(noise floor, 0.5 %): smaller effects are within what layout and alignment move."""

@@ -62,10 +62,10 @@ def why(
         return "kept, then passed by a better one"
     if candidate in c.peers.values():
         return "a peer: shown, never a leader"
+    if broken := answer.broken or s.broken.get(candidate, ()):
+        return f"rejected: breaks {', '.join(broken)}"
     if candidate in s.published:
         return f"rejected: {answer.verdict.value} than the baseline in the run that is published, which chose nothing"
     if answer.regressed:
         return f"rejected: slower on {', '.join(answer.regressed)}"
-    if answer.broken:
-        return f"rejected: breaks {', '.join(answer.broken)}"
     return f"rejected: {_BESIDE[answer.verdict]} its rival in the {e.effort.value}"

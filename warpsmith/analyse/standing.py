@@ -17,7 +17,8 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 
 from warpsmith.analyse.calibration import cited
-from warpsmith.analyse.compare import Comparison, Verdict, compare, margin
+from warpsmith.analyse.compare import Comparison, Verdict, compare, effect, logs, margin
+from warpsmith.analyse.defaults import source_defaults
 from warpsmith.model.base import digest
 from warpsmith.model.campaign import Campaign
 from warpsmith.model.candidate import Candidate
@@ -26,6 +27,8 @@ from warpsmith.model.step import Explain, Measure
 from warpsmith.store.history import History
 
 PROOF = (Effort.confirm, Effort.promote)
+Pairing = tuple[str, str, Effort]
+"""Candidate, rival, and how much their comparison proves."""
 OUTSIDE = 0.05
 """Share outside of the interval of the first published run; half of it for the second, and so on."""
 
@@ -58,13 +61,19 @@ class Standing:
     """Others that are: timed, won or not, with a memo that answers a finding of their parent's profile."""
     untried: tuple[str, ...]
     unproved: tuple[tuple[str, str], ...]
-    """(candidate, rival) pairs that the final report still needs: best over baseline, peers over best."""
+    """(candidate, rival) pairs that the final report still needs: best over baseline, peers over best, and the source
+    default of a best that is a setting over the baseline.
+    """
     unpublished: tuple[tuple[str, str], ...]
     """The best over the baseline, where the run that is published is still to be made."""
     published: dict[str, Published]
     """Candidate to its published run."""
     twins: dict[str, str]
     """Candidate to the earlier one that built to the same binary, whose verdict it has."""
+    broken: dict[str, tuple[str, ...]]
+    """Candidate to the guardrails that it breaks beside the baseline, chained like the estimates: else each new best
+    could lose as much again as a guardrail allows.
+    """
     failed: dict[str, str]
     """Candidate to the named status and detail that ended it."""
     baseline_failed: str
@@ -88,8 +97,11 @@ def standing(h: History, campaign: Campaign | None = None) -> Standing:
         if pairing[0] not in failed and pairing[1] not in failed and (answer := compare(e, c)) is not None
     }
     runs = published(h, c, failed)
-    estimates = _estimates(compared, c.baseline, twins)
-    leaders, changes = _leaders(h, compared, estimates, c, {*twins, *_refuted(runs)})
+    chains = _chains(compared, c.baseline)
+    estimates = _estimates(compared, chains, c.baseline, twins)
+    broken = _broken(h, chains, c)
+    barred = {*twins, *broken, *_refuted(runs)}
+    leaders, changes = _leaders(h, compared, estimates, c, barred)
     best = leaders[-1]
     peers = set(c.peers.values())
     unmeasured = [x for x in h.candidates if x not in estimates and x not in failed and x not in peers]
@@ -97,7 +109,7 @@ def standing(h: History, campaign: Campaign | None = None) -> Standing:
         best=best,
         estimates=estimates,
         leaders=leaders,
-        contenders=_contenders(h, compared, estimates, best, c, {*twins, *_refuted(runs)}),
+        contenders=_contenders(h, compared, estimates, best, c, barred),
         unexplained=tuple(x for x in leaders[1:] if c.explain and x not in h.profiles and not _left_unexplained(h, x)),
         cited=tuple(x for x in estimates if c.explain and x not in (*leaders, *twins, *peers) and _answers(h, x)),
         untried=tuple(x for x in unmeasured if not _given_up(h, x)),
@@ -105,6 +117,7 @@ def standing(h: History, campaign: Campaign | None = None) -> Standing:
         unpublished=_unpublished(h, best, c),
         published=runs,
         twins=twins,
+        broken=broken,
         failed=failed,
         baseline_failed=failed.get(c.baseline, ""),
         baseline_checked=any(p[0] == c.baseline for p in h.evaluations),
@@ -167,30 +180,58 @@ def _behaviour(candidate: Candidate, build: Build) -> str:
     return digest([build.binary, candidate.model_dump(mode="json", exclude=unused)])
 
 
-def _estimates(
-    compared: dict[tuple[str, str, Effort], Comparison], baseline: str, twins: dict[str, str]
-) -> dict[str, float]:
-    estimates = {baseline: 0.0}
-    known: dict[str, tuple[str, float, bool]] = {}
-    for (candidate, rival, effort), answer in compared.items():
+def _chains(compared: dict[Pairing, Comparison], baseline: str) -> dict[str, tuple[Pairing, ...]]:
+    """Candidate to the comparisons that lead from it to the baseline; confirmed ones replace screened ones."""
+    known: dict[str, Pairing] = {}
+    for pairing in compared:
+        candidate, rival, effort = pairing
         proof = effort in PROOF
-        if candidate != rival and candidate != baseline and (candidate not in known or proof >= known[candidate][2]):
-            known[candidate] = (rival, answer.overall.log, proof)
+        other = candidate not in (rival, baseline)
+        if other and (candidate not in known or proof >= (known[candidate][2] in PROOF)):
+            known[candidate] = pairing
+    chains = {}
     for candidate in known:
-        total, at, seen = 0.0, candidate, set()
+        links: list[Pairing] = []
+        at, seen = candidate, set()
         while at in known and at not in seen:
             seen.add(at)
-            rival, log, _ = known[at]
-            total, at = total + log, rival
+            links.append(known[at])
+            at = known[at][1]
         if at == baseline:
-            estimates[candidate] = total
+            chains[candidate] = tuple(links)
+    return chains
+
+
+def _estimates(
+    compared: dict[Pairing, Comparison],
+    chains: dict[str, tuple[Pairing, ...]],
+    baseline: str,
+    twins: dict[str, str],
+) -> dict[str, float]:
+    known = {candidate: sum(compared[link].overall.log for link in links) for candidate, links in chains.items()}
+    estimates = {baseline: 0.0, **known}
     inherited = {x: estimates[same] for x, same in twins.items() if same in estimates}
     return {**estimates, **inherited, baseline: 0.0}
 
 
+def _broken(h: History, chains: dict[str, tuple[Pairing, ...]], c: Campaign) -> dict[str, tuple[str, ...]]:
+    """Guardrails that candidates break beside the baseline, as ``workload/metric``."""
+    found: dict[str, tuple[str, ...]] = {}
+    for candidate, links in chains.items():
+        worse: dict[str, float] = {}
+        for guard, result in ((g, r) for link in links for g in c.guardrails for r in h.evaluations[link].workloads):
+            if (metric := result.metric(guard.metric)) is not None:
+                name = f"{result.workload}/{guard.metric}"
+                worse[name] = worse.get(name, 0.0) + effect(logs(metric)).log
+        limits = {guard.metric: math.log1p(guard.limit) for guard in c.guardrails}
+        if names := tuple(name for name, log in worse.items() if log > limits[name.rpartition("/")[2]]):
+            found[candidate] = names
+    return found
+
+
 def _leaders(
     h: History,
-    compared: dict[tuple[str, str, Effort], Comparison],
+    compared: dict[Pairing, Comparison],
     estimates: dict[str, float],
     c: Campaign,
     barred: set[str],
@@ -212,7 +253,7 @@ def _leaders(
 
 def _contenders(
     h: History,
-    compared: dict[tuple[str, str, Effort], Comparison],
+    compared: dict[Pairing, Comparison],
     estimates: dict[str, float],
     best: str,
     c: Campaign,
@@ -237,6 +278,7 @@ def _contenders(
 
 def _unproved(h: History, best: str, failed: dict[str, str], c: Campaign) -> tuple[tuple[str, str], ...]:
     wanted = [(best, c.baseline)] if best != c.baseline else []
+    wanted += [(x, c.baseline) for x in source_defaults(h.candidates, best, c.baseline) if x not in failed]
     wanted += [(peer, best) for peer in c.peers.values() if peer not in failed]
     return tuple(
         (x, rival)

@@ -125,9 +125,11 @@ class LocalExecutor:
         self.lock = device_lock(device)
         self.timeout_s = timeout_s
 
-    def run(self, key: str, attempt: int, prepare: Callable[[Path], None]) -> Result | Fault:
+    def run(
+        self, key: str, attempt: int, prepare: Callable[[Path], None], timeout_s: float | None = None
+    ) -> Result | Fault:
         """The result of step ``key``. One that an earlier attempt left behind is taken as it is, never
-        measured again.
+        measured again. ``timeout_s`` goes over the executor's own.
         """
         for folder in sorted(self.steps.glob(f"{key[:32]}-*")):
             found = read_result(folder)
@@ -137,7 +139,7 @@ class LocalExecutor:
         folder.mkdir(parents=True, exist_ok=True)
         prepare(folder)
         with held(self.lock):
-            return self.session.run(folder, self.timeout_s)
+            return self.session.run(folder, timeout_s or self.timeout_s)
 
     def kept(self, key: str) -> list[Path]:
         """The files that belong to the result of a step, such as a profiler's reports."""

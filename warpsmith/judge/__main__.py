@@ -20,7 +20,11 @@ from pydantic import ValidationError
 from warpsmith.errors import TaskAtFault, WarpsmithError
 from warpsmith.judge.contract import Bench
 from warpsmith.judge.failures import Kills, WorkerLost
+from warpsmith.judge.harness import HarnessJudge
 from warpsmith.judge.kernel import KernelJudge
+from warpsmith.judge.nvml import gpus
+from warpsmith.judge.pin import must_see
+from warpsmith.model.harness import ServingTask
 from warpsmith.model.step import Fault, Outcome, Request, Result
 from warpsmith.model.target import Target
 from warpsmith.model.task import AppTask, KernelTask
@@ -60,6 +64,17 @@ def judge_of(task: KernelTask) -> type[KernelJudge]:
     return KernelJudge
 
 
+def harness_judge(request: Request, folder: Path, kills: Kills) -> HarnessJudge:
+    """Who judges the request, where its task is one of a harness."""
+    if isinstance(request.task, ServingTask):
+        from warpsmith.judge.serving import ServingHarness
+
+        return HarnessJudge(request, folder, ServingHarness(request, folder), kills)
+    from warpsmith.judge.command import CommandHarness
+
+    return HarnessJudge(request, folder, CommandHarness(request, folder), kills)
+
+
 def carry_out(folder: Path, kills: Kills | None = None) -> Result:
     """Judge the request in ``folder``; whatever is nobody's verdict becomes a fault.
 
@@ -70,13 +85,16 @@ def carry_out(folder: Path, kills: Kills | None = None) -> Result:
     outcome: Outcome
     try:
         request = Request.model_validate_json((folder / "request.json").read_bytes())
-        if not isinstance(request.task, KernelTask):
-            raise WarpsmithError(f"there is no judge for tasks of the kind {request.task.kind!r} yet.")
+        seen = must_see(request.target, gpus)
         kills = kills or Kills()
-        judge = judge_of(request.task)(request, folder, make_bench, kills)
+        if isinstance(request.task, KernelTask):
+            judge: KernelJudge | HarnessJudge = judge_of(request.task)(request, folder, make_bench, kills)
+        else:
+            judge = harness_judge(request, folder, kills)
         phases = judge.phases
         with np.errstate(all="ignore"):  # NaN and infinity are values here, and overflow is the reference's business
-            outcome = judge.judge()
+            found = judge.judge()
+        outcome = found.model_copy(update={"conditions": (*seen, *found.conditions)})
         for candidate in (request.candidate, request.rival):
             kills.forget(candidate.id)
     except WorkerLost as lost:

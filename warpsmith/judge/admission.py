@@ -15,7 +15,8 @@ from warpsmith.judge.inputs import HiddenInputs
 from warpsmith.judge.numeric import Array, Numeric
 from warpsmith.judge.oracle import Oracle
 from warpsmith.judge.verify import verify
-from warpsmith.model.task import Argument, KernelTask, Workload
+from warpsmith.model.head import Workload
+from warpsmith.model.task import Argument, KernelTask
 
 DRAWS = 3
 """Other draws whose mean stands for the expectation."""

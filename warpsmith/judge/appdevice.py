@@ -6,19 +6,16 @@ into one of them, and several that share one, reach what they did in the applica
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import prod
-from pathlib import Path
 from typing import Any
 
-from warpsmith.errors import Missing
-from warpsmith.judge.contract import SanitizedRunner
-from warpsmith.judge.device import DeviceBench, DeviceRunner
+from warpsmith.judge.device import DeviceBench
 from warpsmith.judge.memory import Arena
 from warpsmith.judge.plan import ConcreteLaunch, Packed, Plan, Planner, make_plan
 from warpsmith.judge.tensormap import ConcreteMap, Impossible
 from warpsmith.model.candidate import Candidate, Launch
-from warpsmith.model.task import AppTask, Workload
+from warpsmith.model.head import Workload
+from warpsmith.model.task import AppTask, KernelTask
 from warpsmith.toolchains.cache import Built
 
 
@@ -51,45 +48,28 @@ class AppPlanner(Planner):
         return Packed(bytes.fromhex(launched.raw[name]), within)
 
 
-class AppDeviceRunner(DeviceRunner):
-    """One candidate in a launcher, with the original's pointers."""
-
-    task: AppTask
-
-    def plan(self, workload: Workload) -> Plan:
-        """The candidate's launches in numbers. Raises CandidateFailed for an impossible one."""
-        kernels = self.built.build.kernels
-        return make_plan(self.task, workload, self.candidate, self.bench.target, kernels, AppPlanner)
-
-    def layout(self, workload: int, arena: Arena) -> dict[str, Any]:
-        """Where the launcher finds what the launches name."""
-        said = super().layout(workload, arena)
-        launched = self.task.launched(self.task.workloads[workload])
-        held = arena.buffers
-        for p in launched.pointers:
-            said["buffers"][f"{p.parameter}:{p.at}"] = (held[p.buffer].handle, held[p.buffer].offset + p.offset)
-        there = {n: s for n, s in self.task.globals.items() if n in launched.contents}
-        said["globals"] = {name: (symbol, len(held[name].bytes)) for name, symbol in there.items()}
-        return said
-
-
 class AppDeviceBench(DeviceBench):
-    """What the device contract needs beside candidates for a captured kernel."""
+    """What the device contract needs beside candidates for a captured kernel. Runners are those of any task."""
 
-    task: AppTask
+    def plan(self, task: KernelTask, workload: Workload, candidate: Candidate, built: Built) -> Plan:
+        """A candidate's launches in numbers. Raises CandidateFailed for an impossible one."""
+        planner = AppPlanner if isinstance(task, AppTask) else Planner  # a tool's planted mistakes are no captured task
+        return make_plan(task, workload, candidate, self.target, built.build.kernels, planner)
 
-    def start(
-        self, candidate: Candidate, built: Built, folder: Path, hidden: tuple[Workload, ...] | None = None
-    ) -> DeviceRunner:
-        """A runner without a launcher yet. Buffers of ``hidden`` workloads are aligned to what the task declares."""
-        if hidden is None:
-            return AppDeviceRunner(self, self.task, candidate, built)
-        # a launch belongs to its workload's axis, so the record need not be whole again
-        task = self.task.model_copy(update={"workloads": hidden})
-        return AppDeviceRunner(self, task, candidate, built, task.alignment)
+    def layout(self, task: KernelTask, workload: Workload, arena: Arena) -> dict[str, Any]:
+        """Where a launcher finds what the launches name: the original's pointers lie within captured buffers."""
+        said = super().layout(task, workload, arena)
+        if not isinstance(task, AppTask):
+            return said
+        launched, held = task.launched(workload), arena.buffers
+        within = {f"{p.parameter}:{p.at}": (p.buffer, p.offset) for p in launched.pointers}
+        there = {n: s for n, s in task.globals.items() if n in launched.contents}
+        variables = {name: (symbol, len(held[name].bytes)) for name, symbol in there.items()}
+        return {**said, "within": within, "globals": variables}
 
-    def sanitized(
-        self, candidate: Candidate, built: Built, folder: Path, workloads: tuple[Workload, ...], tools: tuple[str, ...]
-    ) -> Iterator[SanitizedRunner]:
-        """Raises Missing: tools see where an allocation ends, and here several tensors may share one."""
-        raise Missing("captured kernels run under no sanitizers yet.", "Ask for none.")
+    def exact(self, task: KernelTask, arena: Arena) -> dict[str, tuple[int, bool, bool]]:
+        """How buffers are copied for tools: outputs of a captured kernel begin with content, so it is read too."""
+        said = super().exact(task, arena)
+        if not isinstance(task, AppTask):
+            return said
+        return {name: (size, True, gives) for name, (size, _, gives) in said.items()}

@@ -15,7 +15,8 @@ import numpy as np
 from warpsmith.errors import LedgerError, TaskAtFault
 from warpsmith.judge.inputs import HiddenInputs
 from warpsmith.judge.numeric import Array, Numeric
-from warpsmith.model.task import AppTask, Argument, Dtype, Workload
+from warpsmith.model.head import Workload
+from warpsmith.model.task import AppTask, Argument, Dtype
 from warpsmith.store.blobs import Blobs
 
 SMALL = 1 << 16

@@ -19,7 +19,8 @@ from warpsmith.judge.oracle import Oracle
 from warpsmith.judge.verify import ELEMENT_FACTOR, Verdict, verify
 from warpsmith.model.captured import CAPTURE, CLOSE, IDENTICAL
 from warpsmith.model.evaluation import Status, TensorError
-from warpsmith.model.task import RELATIVE_RMS_LIMIT, AppTask, Argument, Role, Workload
+from warpsmith.model.head import Workload
+from warpsmith.model.task import RELATIVE_RMS_LIMIT, AppTask, Argument, Role
 
 ROW = 256
 """Changed elements that are looked at together: captured buffers have no rows of their own."""
@@ -46,7 +47,8 @@ class OriginalOracle(Oracle):
         """What the original makes of ``inputs``. Raises TaskAtFault where it fails, which on captured contents it must
         not.
         """
-        index = workload.axes[CAPTURE]
+        launch = workload.axes[CAPTURE]
+        index = next(i for i, w in enumerate(self.task.workloads) if w.axes[CAPTURE] == launch)
         try:
             self.runner.call(index, inputs, timed=False)
         except (CandidateFailed, WorkerKilled) as failed:

@@ -14,7 +14,8 @@ from warpsmith.judge.failures import CandidateFailed
 from warpsmith.judge.numeric import Array, NumpyNumeric
 from warpsmith.judge.poison import poison
 from warpsmith.model.evaluation import Status
-from warpsmith.model.task import Argument, KernelTask, Role, Workload
+from warpsmith.model.head import Workload
+from warpsmith.model.task import Argument, KernelTask, Role
 
 PAGE = 4096
 GUARD = 0x5A

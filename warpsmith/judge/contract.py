@@ -9,9 +9,10 @@ from typing import Protocol
 from warpsmith.judge.numeric import Array, Numeric
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import SanitizerFinding
+from warpsmith.model.head import Workload
 from warpsmith.model.step import Request
 from warpsmith.model.target import Target
-from warpsmith.model.task import KernelTask, Workload
+from warpsmith.model.task import KernelTask
 from warpsmith.toolchains.cache import Built
 
 

@@ -21,8 +21,9 @@ from warpsmith.judge.plan import Plan, make_plan, to_load
 from warpsmith.judge.pool import READY_S
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Effort
+from warpsmith.model.head import Workload
 from warpsmith.model.target import Target
-from warpsmith.model.task import KernelTask, Role, Workload
+from warpsmith.model.task import KernelTask, Role
 from warpsmith.sandbox import layers
 from warpsmith.toolchains import spare
 from warpsmith.toolchains.cache import Built
@@ -101,6 +102,21 @@ class DeviceBench:
 
         return sanitized(self, candidate, built, workloads, tools)
 
+    def plan(self, task: KernelTask, workload: Workload, candidate: Candidate, built: Built) -> Plan:
+        """A candidate's launches in numbers. Raises CandidateFailed for an impossible one."""
+        return make_plan(task, workload, candidate, self.target, built.build.kernels)
+
+    def layout(self, task: KernelTask, workload: Workload, arena: Arena) -> dict[str, Any]:
+        """Where a launcher finds what the launches name."""
+        return {"buffers": {name: (b.handle, b.offset) for name, b in arena.buffers.items()}}
+
+    def exact(self, task: KernelTask, arena: Arena) -> dict[str, tuple[int, bool, bool]]:
+        """Of each buffer its bytes, whether a call reads what the judge put there, and whether it gives it back: what a
+        launcher needs to give kernels copies of exactly that size (exact.py).
+        """
+        writes = {name: b.argument.role is Role.output for name, b in arena.buffers.items()}
+        return {name: (len(b.bytes), not writes[name], writes[name]) for name, b in arena.buffers.items()}
+
     def copy(self, workload: int) -> tuple[float, int, str]:
         """A trusted copy of the workload's traffic by the driver, under the same flush and clock."""
         if self._copier is None:
@@ -161,18 +177,10 @@ class DeviceRunner:
     def restart(self) -> None:
         """Spawn a fresh launcher; the first call waits for it. Raises CandidateFailed for an impossible launch plan."""
         bench = self.bench
-        self._plans = [self.plan(w) for w in self.task.workloads]
+        self._plans = [bench.plan(self.task, w, self.candidate, self.built) for w in self.task.workloads]
         if (before := self._let_go()) is not None:
             bench.retire(before, max((sum(p.scratch.values()) for p in self._plans), default=0))
         self._process = self._launcher()
-
-    def plan(self, workload: Workload) -> Plan:
-        """The candidate's launches in numbers. Raises CandidateFailed for an impossible one."""
-        return make_plan(self.task, workload, self.candidate, self.bench.target, self.built.build.kernels)
-
-    def layout(self, workload: int, arena: Arena) -> dict[str, Any]:
-        """Where the launcher finds what the launches name."""
-        return {"buffers": {name: (b.handle, b.offset) for name, b in arena.buffers.items()}}
 
     def call(self, workload: int, inputs: dict[str, Array], *, timed: bool) -> float:
         """One call on fresh inputs from poisoned outputs; seconds between the two stamps of the launcher's clock.
@@ -236,12 +244,12 @@ class DeviceRunner:
             message = {
                 "do": "prepare",
                 "workload": workload,
-                **self.layout(workload, arena),
+                **self.bench.layout(self.task, self.task.workloads[workload], arena),
                 "scratch": plan.scratch,
                 "launches": [launch.said() for launch in plan.launches],
             }
             if self.exact:
-                message["exact"] = {n: (len(b.bytes), b.argument.role is Role.output) for n, b in arena.buffers.items()}
+                message["exact"] = self.bench.exact(self.task, arena)
             process.ask(message, "prepared", START_S, f"before workload {self.task.workloads[workload].name!r}")
             self._prepared.add(workload)
         self.bench.memory.numeric.torch.cuda.synchronize()

@@ -13,7 +13,8 @@ from warpsmith.judge.numeric import Array
 from warpsmith.judge.snapshot import Second
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Status
-from warpsmith.model.task import Argument, KernelTask, Role, Workload
+from warpsmith.model.head import Workload
+from warpsmith.model.task import Argument, KernelTask, Role
 from warpsmith.toolchains.cache import Built
 
 if TYPE_CHECKING:

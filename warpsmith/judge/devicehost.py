@@ -34,8 +34,9 @@ from warpsmith.judge.onlooker import LATE_S, Onlooker
 from warpsmith.judge.snapshot import Piece, Snapshot
 from warpsmith.judge.watch import Watch
 from warpsmith.model.candidate import Candidate
+from warpsmith.model.head import Workload
 from warpsmith.model.target import Target
-from warpsmith.model.task import KernelTask, Workload
+from warpsmith.model.task import KernelTask
 from warpsmith.sandbox import layers
 from warpsmith.sandbox.probe import try_all
 from warpsmith.sandbox.process import Mechanism, SandboxFailed
@@ -107,7 +108,7 @@ class DeviceHostBench:
         self.cold, self.timeout_s = cold, timeout_s
         self.numeric = numeric()
         self.memory = Memory()
-        self.memory.must_be(target.uuid)
+        self.memory.must_be(target)
         self.memory.probe()
         fused.use(self.memory, target, cache)
         self.side = self.numeric.torch.cuda.Stream()

@@ -21,8 +21,8 @@ from warpsmith.model.evaluation import (
     TensorError,
     WorkloadResult,
 )
+from warpsmith.model.head import Direction, Workload
 from warpsmith.model.step import Request
-from warpsmith.model.task import Direction, Workload
 from warpsmith.toolchains.cache import Built
 
 

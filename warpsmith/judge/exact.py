@@ -13,20 +13,23 @@ from warpsmith.judge.stamps import ask
 class Copies:
     """The tensors of one workload."""
 
-    def __init__(self, cu: Any, said: dict[str, tuple[int, bool]], addresses: dict[str, int]) -> None:
-        """``said`` has the bytes of each tensor, and whether it is an output; ``addresses`` then has the copies'."""
+    def __init__(self, cu: Any, said: dict[str, tuple[int, bool, bool]], addresses: dict[str, int]) -> None:
+        """``said`` has the bytes of each tensor, whether a call reads what the judge put there, and whether it gives
+        something back; ``addresses`` then has the copies'.
+        """
         self.cu = cu
         self.inputs: list[tuple[int, int, int]] = []
         self.outputs: list[tuple[int, int, int]] = []
-        for name, (size, output) in said.items():
+        for name, (size, reads, gives) in said.items():
             own = int(ask(cu.cuMemAlloc, max(1, size)))
-            move = (own, addresses[name], size) if not output else (addresses[name], own, size)
-            if size:
-                (self.outputs if output else self.inputs).append(move)
+            if size and reads:
+                self.inputs.append((own, addresses[name], size))
+            if size and gives:
+                self.outputs.append((addresses[name], own, size))
             addresses[name] = own
 
     def fill(self) -> None:
-        """The judge's inputs into the copies. Outputs stay as they were allocated: nobody wrote them."""
+        """The judge's contents into the copies. What a call does not read stays as allocated: nobody wrote it."""
         self._move(self.inputs)
 
     def give_back(self) -> None:

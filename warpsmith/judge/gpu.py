@@ -31,7 +31,7 @@ class Gpu:
 
     def __init__(self, target: Target, cache: Path) -> None:
         self.memory = Memory(keep=True)
-        self.memory.must_be(target.uuid)
+        self.memory.must_be(target)
         self.stamps = cubin("stamps.cu", "stamp", target, cache).hex()
         self.health = Health(self.memory)
         fused.use(self.memory, target, cache)

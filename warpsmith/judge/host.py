@@ -22,8 +22,9 @@ from warpsmith.judge.native import Clock, Flush
 from warpsmith.judge.numeric import NumpyNumeric
 from warpsmith.judge.watch import Watch
 from warpsmith.model.candidate import Candidate
+from warpsmith.model.head import Workload
 from warpsmith.model.target import Target
-from warpsmith.model.task import KernelTask, Workload
+from warpsmith.model.task import KernelTask
 from warpsmith.sandbox import layers
 from warpsmith.toolchains.cache import Built
 

@@ -14,7 +14,8 @@ from warpsmith.judge.native import serve_loop
 from warpsmith.judge.numeric import Array
 from warpsmith.judge.working import WorkerProcess
 from warpsmith.model.candidate import Candidate
-from warpsmith.model.task import KernelTask, Role, Workload
+from warpsmith.model.head import Workload
+from warpsmith.model.task import KernelTask, Role
 from warpsmith.sandbox import layers
 from warpsmith.sandbox.process import Cell
 from warpsmith.toolchains.cache import Built

@@ -9,7 +9,8 @@ from warpsmith.judge.arena import Arena
 from warpsmith.judge.hostcalls import HostRunner
 from warpsmith.model.base import digest_bytes
 from warpsmith.model.candidate import Candidate, SourceFile
-from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
+from warpsmith.model.head import Workload
+from warpsmith.model.task import Argument, Dtype, KernelTask, Role
 from warpsmith.toolchains.cache import build
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from warpsmith.judge.numeric import Array, Numeric
-from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
+from warpsmith.model.head import Workload
+from warpsmith.model.task import Argument, Dtype, KernelTask, Role
 
 SPREAD = 1 << 20
 """Offsets to choose from, per slice."""

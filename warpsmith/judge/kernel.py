@@ -27,9 +27,11 @@ from warpsmith.judge.inputs import HiddenInputs
 from warpsmith.judge.oracle import Oracle
 from warpsmith.judge.sanitize import failure, gate, small
 from warpsmith.judge.shapes import hidden_workloads, smallest
+from warpsmith.judge.turns import turns
 from warpsmith.model.evaluation import Effort, Evaluation, Status
+from warpsmith.model.head import Workload
 from warpsmith.model.step import Request
-from warpsmith.model.task import KernelTask, Role, Workload
+from warpsmith.model.task import KernelTask, Role
 from warpsmith.toolchains.cache import build
 from warpsmith.toolchains.compiler import first_errors
 
@@ -272,23 +274,13 @@ class KernelJudge:
             raise SideFailed(self.candidate, failed, None)
 
     def _time(self) -> None:
-        starts, calls = self._turns(), self._turns()
+        starts, calls = turns(self.effort.pairs, self.rng), turns(self.effort.pairs, self.rng)
         for number in range(self.effort.pairs):
             if self.effort.fresh:
                 self._renew(self._order(starts[number]))
             order = self._order(calls[number])
             for index, workload in enumerate(self.task.workloads):
                 self._pair(index, workload, order, spot=number == self.spots[index])
-
-    def _turns(self) -> list[bool]:
-        """Who goes first in each pair: each side equally often, in an order that nobody can know. Whoever starts or is
-        called first loses up to 1 % (docs/lab-notes.md).
-        """
-        turns = [bool(i % 2) for i in range(self.effort.pairs)]
-        if len(turns) % 2:
-            turns[0] = self.rng.random() < 0.5
-        self.rng.shuffle(turns)
-        return turns
 
     def _order(self, rival_first: bool) -> tuple[Side, ...]:
         return self._sides()[::-1] if rival_first else self._sides()

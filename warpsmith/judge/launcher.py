@@ -10,7 +10,8 @@ candidate, and nothing else of the judge's: no oracle, no other candidate's buff
     {"do": "load", "binary": descriptor or -1, "kernels", "flush_bytes", "overhead_ns"}  ->  {"loaded": facts by kernel}
         each kernel has a name, its symbol, and offset and bytes of its cubin in the binary
     {"do": "prepare", "workload", "buffers", "scratch", "launches"}  ->  {"prepared": workload}
-        for tools that look for mistakes also "exact": bytes of each buffer, and whether it is an output (exact.py)
+        "within": by name the buffer that it points into, and how far: what a captured kernel was given
+        for tools that look for mistakes also "exact": how each buffer is copied (exact.py)
         "globals": symbol and bytes of each variable of the cubin that begins a call with a buffer's content
     {"do": "call", "workload", "timed"}                              ->  {"measured": {"seconds", "disturbed": why}}
     {"do": "copy", "bytes"}                                          ->  the same
@@ -160,6 +161,8 @@ class Launcher:
                 opened[handle] = int(ask(cu.cuIpcOpenMemHandle, shared, lazy))
             addresses[name] = opened[handle] + offset
         copies = Copies(cu, message["exact"], addresses) if "exact" in message else None
+        for name, (buffer, offset) in message.get("within", {}).items():
+            addresses[name] = addresses[buffer] + offset
         variables = self._variables(message.get("globals", {}), addresses)
         scratch = []
         for name, size in message["scratch"].items():

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from warpsmith.judge.failures import OUTPUT_LIMIT, CandidateFailed, WorkerLost, death
+from warpsmith.judge.nvml import dashed
 from warpsmith.model.evaluation import Status
 from warpsmith.sandbox import layers
 from warpsmith.sandbox.process import Cell, Mechanism, Process, SandboxFailed, start
@@ -315,6 +316,5 @@ def device_environment(uuid: str) -> dict[str, str]:
     """How a process finds the driver, and the one device that it is to see."""
     said = {name: os.environ[name] for name in _PASSED if name in os.environ}
     if not said.get("CUDA_VISIBLE_DEVICES", "").startswith("MIG"):
-        parts = (uuid[:8], uuid[8:12], uuid[12:16], uuid[16:20], uuid[20:])
-        said["CUDA_VISIBLE_DEVICES"] = f"GPU-{'-'.join(parts)}"
+        said["CUDA_VISIBLE_DEVICES"] = f"GPU-{dashed(uuid)}"
     return said

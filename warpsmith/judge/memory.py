@@ -11,10 +11,12 @@ from typing import Any
 from warpsmith.errors import WarpsmithError
 from warpsmith.judge.failures import CandidateFailed
 from warpsmith.judge.numeric import Array, TorchNumeric
+from warpsmith.judge.pin import must_be
 from warpsmith.judge.poison import poison, signed
 from warpsmith.model.evaluation import Status
+from warpsmith.model.head import Workload
 from warpsmith.model.target import Target
-from warpsmith.model.task import Argument, KernelTask, Role, Workload
+from warpsmith.model.task import Argument, KernelTask, Role
 
 BAND = 64 << 10
 """Least bytes of the guard band on either side of a tensor."""
@@ -68,10 +70,10 @@ class Memory:
         self.changes: Callable[[Sequence[Piece]], list[bool]] = self.plain_changes
         """Whether each piece changed; fused.py does it faster."""
 
-    def must_be(self, uuid: str) -> None:
+    def must_be(self, target: Target) -> None:
         """Raise WarpsmithError where this is not the device that the evidence will name."""
-        if uuid and uuid != self.uuid:
-            raise WarpsmithError(f"the judge has the GPU {self.uuid}, and was asked to measure {uuid}.")
+        name = self.ask(self.cu.cuDeviceGetName, 128, self.device).split(b"\0")[0].decode()
+        must_be(target, self.uuid, name)
 
     def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a driver function; its value. Raises WarpsmithError with the driver's name of the error."""

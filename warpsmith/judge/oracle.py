@@ -9,7 +9,8 @@ from typing import Any
 
 from warpsmith.errors import TaskAtFault
 from warpsmith.judge.numeric import Array, Numeric
-from warpsmith.model.task import KernelTask, Role, Workload
+from warpsmith.model.head import Workload
+from warpsmith.model.task import KernelTask, Role
 
 
 class Oracle:

@@ -18,8 +18,9 @@ from warpsmith.judge.tensormap import MAP_BYTES, ConcreteMap, Impossible, make_m
 from warpsmith.model.candidate import Candidate, Launch, TensorMap
 from warpsmith.model.evaluation import Build, KernelBuild, Status
 from warpsmith.model.expression import Number, evaluate, evaluate_int
+from warpsmith.model.head import Workload
 from warpsmith.model.target import Target
-from warpsmith.model.task import DEVICE_FACTS, Argument, Dtype, KernelTask, Role, Workload, geometry
+from warpsmith.model.task import DEVICE_FACTS, Argument, Dtype, KernelTask, Role, geometry
 
 MOST_BLOCKS = (2**31 - 1, 65535, 65535)
 MOST_THREADS = (1024, 1024, 64)

@@ -19,8 +19,9 @@ from warpsmith.judge.evidence import Side
 from warpsmith.judge.failures import CandidateFailed, WorkerLost
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import SanitizerFinding, SanitizerResult, Status
+from warpsmith.model.head import Workload
 from warpsmith.model.step import Request
-from warpsmith.model.task import KernelTask, Workload
+from warpsmith.model.task import KernelTask
 from warpsmith.toolchains.cache import build
 
 DEVICE_TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")

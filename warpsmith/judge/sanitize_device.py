@@ -20,7 +20,8 @@ from warpsmith.judge.launching import LauncherProcess, Under
 from warpsmith.model.base import digest_bytes
 from warpsmith.model.candidate import Candidate, Launch, Scratch, SourceFile
 from warpsmith.model.evaluation import SanitizerFinding
-from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
+from warpsmith.model.head import Workload
+from warpsmith.model.task import Argument, Dtype, KernelTask, Role
 from warpsmith.sandbox.process import adopt, prepare
 from warpsmith.sandbox.view import tool as seen_by
 from warpsmith.toolchains.cache import Built, build

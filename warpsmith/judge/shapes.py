@@ -7,8 +7,9 @@ import random
 from collections.abc import Callable
 
 from warpsmith.errors import ExpressionError
+from warpsmith.model.head import Workload
 from warpsmith.model.hidden import Extent
-from warpsmith.model.task import KernelTask, Workload
+from warpsmith.model.task import KernelTask
 
 MODEST = 96
 """Largest extent of the axes beside the one that is looked at, where the range allows."""

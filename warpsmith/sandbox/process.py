@@ -30,7 +30,7 @@ START_S = 30.0
 STOP_S = 10.0
 """Longest time for its processes to stand still."""
 PROCESSES = 256
-"""Processes and threads inside, at most, where they are counted by sandbox."""
+"""As many as a cell may have where it does not say."""
 LOOKS = 100
 """Looks at whether the program is stopped before the first process is asked to see to it."""
 _THREADS = 17
@@ -63,6 +63,8 @@ class Cell:
     tmp_bytes: int = 64 << 20
     memory_bytes: int = 32 << 30
     """For all processes inside together, where control groups can be had."""
+    processes: int = PROCESSES
+    """Processes and threads inside, at most, where they are counted by sandbox."""
     cuda: bool = False
     """Whether it needs the devices of the CUDA driver: that of the GPU which the environment makes visible by its UUID,
     otherwise all.
@@ -122,7 +124,7 @@ class Process:
         self.group: Group | None = None
         try:
             if "memory" in how.layers:
-                self.group = make(cell.memory_bytes, PROCESSES)
+                self.group = make(cell.memory_bytes, cell.processes)
                 said["group"] = str(self.group.path / "cgroup.procs")
             self.popen = spawn(cell, said, _number(stdout)) if spawn else _popen(cell, said, stdin, stdout, stderr)
         except BaseException as error:
@@ -318,7 +320,7 @@ def _plan(cell: Cell, how: Mechanism, report: int, control: int) -> dict[str, An
     limits = {}
     if "limits" in how.layers:
         counted = {"user", "uid"} <= how.layers
-        limits = {"RLIMIT_CORE": 0, **({"RLIMIT_NPROC": PROCESSES} if counted else {}), **cell.limits}
+        limits = {"RLIMIT_CORE": 0, **({"RLIMIT_NPROC": cell.processes} if counted else {}), **cell.limits}
     with_files = "files" in how.layers
     mechanism = bubblewrap(how.bubblewrap, mounts, how.layers, UID, cell.cwd) if how.bubblewrap else []
     return {
