@@ -5,10 +5,16 @@ from __future__ import annotations
 import csv as csv_module
 import io
 import json
+import statistics
+from collections.abc import Callable
 from pathlib import Path
 
+from warpsmith.analyse.compare import compare
+from warpsmith.analyse.reasons import strongest
 from warpsmith.errors import BadInput
 from warpsmith.model.base import digest_bytes
+from warpsmith.model.campaign import Campaign
+from warpsmith.model.evaluation import Evaluation
 from warpsmith.store.blobs import Blobs
 from warpsmith.store.files import write_atomic
 from warpsmith.store.history import History
@@ -16,14 +22,27 @@ from warpsmith.surface.view import Row, View
 
 COLUMNS = (
     "candidate", "origin", "parent", "status", "verdict", "effort", "rival", "speedup", "low", "high", "pairs",
-    "speedup_over_baseline", "leader", "parameters", "memo", "why", "ledger_sha256",
+    "speedup_over_baseline", "leader", "parameters", "memo", "why", "environment", "task", "tag", "trust",
+    "objective", "guardrails", "broken", "units", "ledger_sha256",
 )  # fmt: skip
+"""Then two for each metric: ``WORKLOAD/METRIC:candidate`` and ``WORKLOAD/METRIC:rival``, the medians of the samples of
+the evaluation that the row shows. ``units`` has their units.
+"""
 
 
 def ledger_digest(path: Path) -> str:
     """SHA-256 of the ledger's complete lines."""
     content = path.read_bytes()
     return digest_bytes(content[: content.rfind(b"\n") + 1])
+
+
+def folded(read: Callable[[], History], path: Path) -> tuple[History, str]:
+    """A history with the hash of the very lines that it is the fold of, also while a campaign writes them."""
+    while True:
+        digest = ledger_digest(path) if path.exists() else ""
+        h = read()
+        if path.exists() and ledger_digest(path) == digest:
+            return h, digest
 
 
 def export(
@@ -34,7 +53,7 @@ def export(
         raise BadInput(f"--output: {folder} is not a folder.", "Name a folder.")
     written = []
     if csv:
-        write_atomic(folder / "benchmark.csv", _csv(seen, ledger))
+        write_atomic(folder / "benchmark.csv", _csv(h, seen, ledger))
         written.append(str(folder / "benchmark.csv"))
     if jsonl:
         write_atomic(folder / "solutions.jsonl", _jsonl(h, seen, blobs, ledger))
@@ -42,13 +61,42 @@ def export(
     return tuple(written)
 
 
-def _csv(seen: View, ledger: str) -> str:
+def _csv(h: History, seen: View, ledger: str) -> str:
+    c = h.campaign
+    assert c is not None
+    shown = {row.id: strongest(h, row.id) for row in seen.rows}
+    measured = {identity: _metrics(e) for identity, e in shown.items() if e is not None}
+    columns = dict.fromkeys(column for one in measured.values() for column in one)
     text = io.StringIO()
-    table = csv_module.DictWriter(text, COLUMNS, lineterminator="\n")
+    table = csv_module.DictWriter(text, (*COLUMNS, *columns), lineterminator="\n")
     table.writeheader()
     for row in seen.rows:
-        table.writerow({**_flat(row), "ledger_sha256": ledger})
+        told = {**_flat(row), **_decided_by(c, shown[row.id]), **measured.get(row.id, {})}
+        table.writerow({**told, "task": seen.task, "tag": seen.tag, "ledger_sha256": ledger})
     return text.getvalue()
+
+
+def _metrics(e: Evaluation) -> dict[str, float]:
+    """Both sides of every metric: columns and medians."""
+    return {
+        f"{result.workload}/{metric.name}:{side}": statistics.median(getattr(metric, side))
+        for result in e.workloads
+        for metric in result.metrics
+        for side in ("candidate", "rival")
+    }
+
+
+def _decided_by(c: Campaign, e: Evaluation | None) -> dict[str, str]:
+    """The objective and the guardrails, which of these the candidate broke, who vouches, and the units."""
+    answer = compare(e, c) if e is not None else None
+    metrics = [(r.workload, m) for r in e.workloads for m in r.metrics] if e is not None else []
+    return {
+        "objective": c.objective.model_dump_json(),
+        "guardrails": json.dumps([g.model_dump(mode="json") for g in c.guardrails]),
+        "broken": " ".join(answer.broken) if answer else "",
+        "trust": e.trust.value if e is not None else "",
+        "units": json.dumps({f"{workload}/{m.name}": m.unit for workload, m in metrics}),
+    }
 
 
 def _flat(row: Row) -> dict[str, object]:
@@ -68,19 +116,25 @@ def _flat(row: Row) -> dict[str, object]:
         "speedup_over_baseline": row.speedup if row.speedup is not None else "",
         "leader": row.leader,
         "parameters": json.dumps(row.parameters, sort_keys=True),
+        "environment": json.dumps(row.environment, sort_keys=True),
         "memo": row.memo,
         "why": row.why,
     }
 
 
 def _jsonl(h: History, seen: View, blobs: Blobs, ledger: str) -> str:
+    c = h.campaign
+    assert c is not None
     lines = []
     for row in seen.rows:
         candidate = h.candidates[row.id]
         lines.append(
             {
                 "task": seen.task,
+                "tag": seen.tag,
                 "ledger_sha256": ledger,
+                "objective": c.objective.model_dump(mode="json"),
+                "guardrails": [g.model_dump(mode="json") for g in c.guardrails],
                 "row": row.model_dump(mode="json"),
                 "candidate": candidate.model_dump(mode="json"),
                 "sources": {s.path: blobs.get(s.content).decode(errors="replace") for s in candidate.sources},
