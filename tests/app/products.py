@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -58,13 +59,14 @@ def candidate(root: Path, blobs: Blobs, source: str = "") -> tuple[Candidate, di
 
 def go(
     root: Path, source: str = "", *, gain: float | None = None, fixer: Fixer | None = None,
-    hygiene: Hygiene | None = None,
+    hygiene: Hygiene | None = None, ledger: Path | str = "", tell: Callable[[str], None] = lambda said: None,
 ) -> Integration:  # fmt: skip
-    """Integrate the entry, or ``source``, into the application."""
+    """Integrate the entry, or ``source``, into the application. ``ledger`` is to know."""
     home = root.parent / "state"
     made, sources = candidate(root, Blobs(home / "blobs"), source)
     with Site(load_app(root), home) as site:
-        return integrate(site, Wanted(made, sources, "apps/c-product", gain), fixer=fixer, hygiene=hygiene)
+        wish = Wanted(made, sources, "apps/c-product", gain, str(ledger))
+        return integrate(site, wish, fixer=fixer, hygiene=hygiene, tell=tell)
 
 
 def tree(root: Path) -> dict[str, tuple[str, int]]:

@@ -11,7 +11,9 @@ import pytest
 
 from tests.app.building import EXAMPLES
 from tests.app.capturing import TRANSPOSE, Allocation, Run, function, transposes
-from warpsmith.app.capture import capturable, chosen
+from tests.app.test_log import golden
+from warpsmith.app.buckets import executions, kernels
+from warpsmith.app.capture import by_graphs_only, capturable, chosen, left_out
 from warpsmith.app.capturefiles import as_toml, geometry, write_task
 from warpsmith.app.capturegeometry import blocks, choices, grids
 from warpsmith.app.capturesource import extract
@@ -20,7 +22,8 @@ from warpsmith.app.capturetypes import element, guess, is_constant, variation
 from warpsmith.app.fixtures import Fixtures
 from warpsmith.errors import BadInput
 from warpsmith.model.captured import Pointer
-from warpsmith.model.observed import Observation, RunFacts
+from warpsmith.model.launch import How
+from warpsmith.model.observed import Observation, ObservedKernel, RunFacts
 from warpsmith.model.task import AppTask, Dtype, Role
 from warpsmith.store.blobs import Blobs
 from warpsmith.store.folders import load_candidate, load_task
@@ -246,3 +249,43 @@ def test_a_task_is_written_as_toml_that_says_all(tmp_path: Path) -> None:
     task, maker, _ = made(tmp_path, transposes(tmp_path, more=100))
     assert as_toml(task).count("[[launches]]") == 2
     assert geometry(task, maker, {}) == (("(p2_4 + 16 - 1) // 16", "(p2_0 + 16 - 1) // 16", 1), (16, 16, 1))
+
+
+def recorded(*, without_direct: bool = False) -> dict[str, ObservedKernel]:
+    """The kernels of a log of an H200 by their bare names: graphs, and direct launches, which can be taken out."""
+    log = golden("graph")
+    if without_direct:
+        log.times = [t for t in log.times if t.node]
+    return {k.symbol: k for k in kernels(executions(log))}
+
+
+def test_what_graphs_alone_launch_is_refused_with_what_to_do() -> None:
+    """``add`` ran five times in a graph, and once beside it; a log without that time is one of graphs only."""
+    assert len(capturable(recorded()["_Z3addPfPKfid"], 5)) == 1
+    kernel = recorded(without_direct=True)["_Z3addPfPKfid"]
+    assert kernel.launches == 5 and kernel.parameters_known
+    with pytest.raises(BadInput) as refused:
+        capturable(kernel, 5)
+    said = str(refused.value)
+    assert "launched by CUDA graphs only (5 times)" in said and "cannot be captured" in said
+    assert "without graphs" in refused.value.remedy and "'trial' swaps kernels in graphs too" in refused.value.remedy
+
+
+def test_what_graphs_launch_beside_others_is_left_out_and_named() -> None:
+    """``scale`` is launched on 128 blocks by the program, and on 256 by graphs."""
+    kernel = recorded()["_Z5scalePfif"]
+    assert [c.grid for c in capturable(kernel, 5)] == [(128, 1, 1)]
+    assert [c.grid for c in by_graphs_only(kernel)] == [(256, 1, 1)]
+    assert "1 configurations (grid 256x1x1" in left_out(kernel) and "which graphs launch" in left_out(kernel)
+    assert left_out(recorded()["_Z3addPfPKfid"]) == ""
+
+
+def test_launches_that_were_not_recorded_are_told_from_graphs() -> None:
+    log = golden("graph")
+    log.launches = [x for x in log.launches if x.how > How.cooperative]
+    log.times = [t for t in log.times if not t.node]
+    kernel = next(k for k in kernels(executions(log)) if k.symbol == "_Z5scalePfif")
+    with pytest.raises(BadInput, match="does not say how the parameters"):
+        capturable(kernel, 5)
+    with pytest.raises(BadInput, match="was recorded whole"):
+        capturable(kernel.model_copy(update={"parameters_known": True}), 5)

@@ -134,3 +134,46 @@ def test_awkward_kernels_are_replayed(project: Path, capfd: pytest.CaptureFixtur
     if kernel == "gather":
         assert text.count('buffer = "p0"') == 2
     assert os.stat(project / ".warpsmith" / "fixtures").st_mode & 0o077 == 0
+
+
+MISTAKES = {
+    "memcheck": (
+        "    x = blockIdx.y",
+        "    if (((volatile const float *)in)[-1] == 1e30f) return;\n",
+    ),
+    "racecheck": ("    __syncthreads();\n", None),
+}
+"""What each tool finds: a line of TILED, and what goes before it; None takes the line out."""
+
+
+def test_a_captured_kernel_passes_the_sanitizers_is_profiled_and_promoted(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """All that a release of a captured kernel needs: four tools of compute-sanitizer, reports of ncu and of nsys."""
+    app = (compiled(SOURCE), "--repeat", 20)
+    status, found = asked(capfd, "capture", "tiles::transpose", "--name", "t", "--source", SOURCE, app=app)
+    assert status == 0, found
+    task = project / "tasks" / "captured" / "t"
+    status, answer = asked(capfd, "check", "captured/t", put(task / "tiled", TILED), "--sanitize")
+    said = {s["tool"]: (s["status"], s["reason"]) for s in answer["evaluation"]["sanitizers"]}
+    assert said == dict.fromkeys(("memcheck", "racecheck", "initcheck", "synccheck"), ("passed", "")), answer
+    assert status == 0
+    for tool, (line, mistake) in MISTAKES.items():
+        wrong = TILED.replace(line, f"{mistake}{line}" if mistake else "")
+        status, answer = asked(capfd, "check", "captured/t", put(task / f"for_{tool}", wrong), "--sanitize")
+        print(tool, status, answer["evaluation"]["status"], answer["evaluation"]["detail"])
+        assert status == 1
+    folder = task / "tiled"
+    status, answer = asked(capfd, "explain", "captured/t", folder)
+    print("explain", status, json.dumps(answer)[:600])
+    assert status in (0, 2), answer
+    shutil.copytree(folder, task / "src", dirs_exist_ok=True)
+    status, answer = asked(capfd, "optimize", "captured/t", "--budget", "rounds=0")
+    assert status in (0, 2), answer
+    status, answer = asked(capfd, "promote", "captured/t", "1.0.0", "--candidate", "entry")
+    print("promote", status, json.dumps(answer.get("refusals")))
+    reasons = {r["reason"] for r in answer["refusals"]}
+    assert reasons <= {"not_faster", "below_gate", "regression"}, "nothing is lacking but, perhaps, a gain"
+    if status == 0:
+        status, answer = asked(capfd, "trial", "captured/t@1.0.0", "--pairs", 3, app=app)
+        assert answer["trial"]["outcome"] == "measured", answer

@@ -14,8 +14,8 @@ from tests.ship.things import Scripted
 from warpsmith.errors import Missing
 from warpsmith.judge.plan import make_plan
 from warpsmith.model.expression import evaluate
+from warpsmith.model.head import Workload
 from warpsmith.model.release import Manifest
-from warpsmith.model.task import Workload
 from warpsmith.ship.export.expressions import Term, Writer
 from warpsmith.ship.export.header import TEMPLATES
 from warpsmith.store.folders import load_task

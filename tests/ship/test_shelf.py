@@ -102,13 +102,28 @@ def test_no_verb_changes_a_release(tmp_path: Path) -> None:
     assert snapshot(there.folder) == before
 
 
+SERVED = """
+name = "my/served"
+kind = "serving"
+title = "nothing that would ever be started"
+hardware = "cpu"
+server = { url = "http://127.0.0.1:9" }
+objective = { metric = "single.tok_s", direction = "maximize" }
+scenarios = [{ name = "single", requests = 1, concurrency = 1 }]
+"""
+
+
 def test_no_verb_writes_among_the_releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even where it is told to: every output is refused that lies there, and every verb with one is here."""
     _, there = shelved(tmp_path)
     before = snapshot(there.folder)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to(there.folder)
+    served = tmp_path / "tasks/my/served/task.toml"
+    served.parent.mkdir(parents=True)
+    served.write_text(SERVED)
     commands = {
+        "load": ("my/served",),
         "regress": (f"{TASK}@1.0.0", TASK),
         "handoff": (TASK, "--to", "runtime"),
         "history": (TASK, "--csv"),

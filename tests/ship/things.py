@@ -24,10 +24,10 @@ from warpsmith.model.evaluation import (
     Trust,
     WorkloadResult,
 )
+from warpsmith.model.head import Direction
 from warpsmith.model.profile import Profile
 from warpsmith.model.step import Explain
 from warpsmith.model.target import Target
-from warpsmith.model.task import Direction
 from warpsmith.ship.shelf import Shelf
 from warpsmith.store.files import write_atomic
 from warpsmith.store.ledger import Ledger

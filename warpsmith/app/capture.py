@@ -93,12 +93,35 @@ def capturable(kernel: ObservedKernel, top: int) -> tuple[Configuration, ...]:
     if not kernel.parameters_known:
         raise BadInput(f"the driver does not say how the parameters of {kernel.name} lie.", "Use 'intake'.")
     found = tuple(c for c in kernel.configurations if c.first is not None)[:top]
-    if not found:
+    if found:
+        return found
+    if not by_graphs_only(kernel):
         raise BadInput(
-            f"{kernel.name} was launched by graphs only, where buffers cannot be looked at in between.",
-            "Run the application without graphs for the capture; 'trial' works with them.",
+            f"none of the {kernel.launches} launches of {kernel.name} was recorded whole.",
+            "Observe a shorter run (--for), or again: --again.",
         )
-    return found
+    raise BadInput(
+        f"{kernel.name} was launched by CUDA graphs only ({kernel.launches} times), which cannot be captured: a graph"
+        " runs as a whole, and nobody can look at buffers before and after one of its kernels.",
+        "Capture a run without graphs (most frameworks can switch them off), and use the task for the run with them:"
+        " 'trial' swaps kernels in graphs too, and 'integrate' changes the source.",
+    )
+
+
+def by_graphs_only(kernel: ObservedKernel) -> tuple[Configuration, ...]:
+    """The configurations that nothing but graphs launched: nothing can be captured of them."""
+    return tuple(c for c in kernel.configurations if c.first is None and c.by_graphs == c.launches)
+
+
+def left_out(kernel: ObservedKernel) -> str:
+    """What a capture of this kernel lacks because graphs launched it; empty where nothing is."""
+    left = by_graphs_only(kernel)
+    if not left:
+        return ""
+    share = sum(c.seconds for c in left) / kernel.seconds if kernel.seconds else 0.0
+    grids = ", ".join("x".join(map(str, c.grid)) for c in left)
+    how_much = f"grid {grids}; {share:.1%} of the kernel's time"
+    return f"not captured: {len(left)} configurations ({how_much}), which graphs launch"
 
 
 @contextmanager

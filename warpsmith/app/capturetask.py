@@ -19,9 +19,10 @@ from warpsmith.app.fixtures import Fixtures
 from warpsmith.app.symbols import decode, is_pointer, parts
 from warpsmith.errors import BadInput
 from warpsmith.model.captured import CAPTURE, GEOMETRY, Capture, Content, Launched, Original, Parameter, Pointer
+from warpsmith.model.head import Workload
 from warpsmith.model.launch import Launch, Snapshot
 from warpsmith.model.observed import ObservedKernel
-from warpsmith.model.task import DEVICE_FACTS, AppTask, Argument, Dtype, Role, Workload
+from warpsmith.model.task import DEVICE_FACTS, AppTask, Argument, Dtype, Role
 
 ALIGNMENT = 256
 """Bytes: what the driver aligns allocations to, so what an application's kernels may rely on."""
@@ -112,7 +113,7 @@ class TaskMaker:
             ),
             capture=Capture(
                 command=tuple(command), at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                covered=self.kernel.covered, configurations_seen=self.kernel.configurations_seen,
+                covered=self._covered(), configurations_seen=self.kernel.configurations_seen,
                 bytes=self.fixtures.bytes_of(digests), notes=tuple(self.notes),
             ),
             parameters=self.parameters,
@@ -120,6 +121,11 @@ class TaskMaker:
             variations=variations,
             globals={b.name: b.symbol for b in self.buffers.values() if b.symbol},
         )  # fmt: skip
+
+    def _covered(self) -> float:
+        """Share of the kernel's device time that was captured: less than was chosen, where graphs launch the rest."""
+        taken = sum(t.configuration.seconds for t in self.found)
+        return min(1.0, taken / self.kernel.seconds) if self.kernel.seconds else 0.0
 
     def words(self, number: int) -> dict[str, int]:
         """Whole numbers of a launch that its geometry may follow from, as a launch plan names them."""

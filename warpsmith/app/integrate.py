@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import os
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from typing import Literal, Protocol
 
 from warpsmith.app.commands import Ran
 from warpsmith.app.launchsites import relaunched, sites
+from warpsmith.app.outcomes import PENDING, Untold, announce, folder_of, interrupted, recover, settle
 from warpsmith.app.realrun import SIDES, Measured, RunFailed, Tell, check_runs, measure, numbers
 from warpsmith.app.sections import wanted
 from warpsmith.app.site import Site
@@ -28,7 +28,7 @@ from warpsmith.model.candidate import Candidate
 from warpsmith.store.files import write_atomic
 
 Kind = Literal["compile", "verify", "run"]
-REPORT, PENDING, PATCH = "integration.json", "pending.json", "change.patch"
+PATCH = "change.patch"
 
 
 class Trouble(Record):
@@ -71,6 +71,8 @@ class Wanted:
     """The release, or the task, that it is of: what a reader of the source goes by."""
     gain: float | None = None
     """Share of the kernel's baseline that it saves where it was judged, weighted as app.toml says; None: not known."""
+    ledger: str = ""
+    """The ledger that is to know what became of it (outcomes.py); empty where no campaign knows the candidate."""
 
 
 @dataclass
@@ -117,12 +119,15 @@ def integrate(
     if recovered := recover(site):
         tell(recovered)
     work = short(digest([site.app.name, str(site.root), wish.candidate.id, time.time_ns()]))
+    untold = Untold(work=work, candidate=wish.candidate.id, of=wish.of, ledger=wish.ledger)
     if wish.gain is not None and wish.gain < site.app.min_gain:
         saves = f"it saves {wish.gain:.1%} of the kernel's time where it was judged"
         reason = f"{saves}; the gate asks for {site.app.min_gain:.1%}, so nothing was built"
-        return _settle(site, _report(site, wish, work, "short_circuit", reason), recovered)
+        announce(site, untold)
+        return settle(site, _report(site, wish, work, "short_circuit", reason), recovered)
     original = {name: (site.root / name).read_text(encoding="utf-8") for name in site.app.edited}
     place, others = placed(site.app, wish, original)
+    announce(site, untold)
     site.begin(work, f"integrate {short(wish.candidate.id)} of {wish.of}")
     try:
         if hygiene is not None:
@@ -134,12 +139,15 @@ def integrate(
         course = _Course(place, others, original, verified, before)
         made = _carry_out(site, wish, work, course, fixer, hygiene, tell)
     except BaseException as error:  # Ctrl-C too: nobody may be left with half a change
+        why = f"interrupted: {type(error).__name__}"
         if site.stage == "changed":
+            write_atomic(folder_of(site, work) / PENDING, interrupted(site, untold, why).model_dump_json(indent=1))
             site.undo(f"{type(error).__name__}: {error}")
+            recover(site)
         elif site.stage == "begun":
             site.give_up(f"{type(error).__name__}: {error}")
         raise
-    return _settle(site, made, recovered)
+    return settle(site, made, recovered)
 
 
 def placed(app: App, wish: Wanted, original: Mapping[str, str]) -> tuple[Place, dict[str, str]]:
@@ -164,19 +172,6 @@ def placed(app: App, wish: Wanted, original: Mapping[str, str]) -> tuple[Place, 
     place = splice(texts[app.source], app.source, app.kernel, wish.candidate, wish.sources, wish.of)
     others = {n: t for n, t in texts.items() if n != app.source and t != original[n]}
     return replace(place, notes=(*place.notes, *notes)), others
-
-
-def recover(site: Site) -> str:
-    """Finish what an interrupted integration left, its report included; returns what was done, or nothing."""
-    left = site.journal.open_work()
-    done = site.recover()
-    if left:
-        pending = site.folder / "evidence" / left[0].work / PENDING
-        if pending.exists() and any(e.phase == "kept" for e in left):
-            os.replace(pending, pending.with_name(REPORT))
-        else:
-            pending.unlink(missing_ok=True)
-    return done
 
 
 def _carry_out(
@@ -315,26 +310,5 @@ def _report(
         mended=tuple(course.mended) if course else (),
         edited=tuple(n for n, t in course.texts.items() if t != course.original[n]) if course else (),
         notes=(*course.place.notes, *site.notes) if course else (),
-        evidence=str(site.folder / "evidence" / work),
+        evidence=str(folder_of(site, work)),
     )
-
-
-def _settle(site: Site, made: Integration, recovered: str) -> Integration:
-    """The report as it stays, beside its journal."""
-    folder = Path(made.evidence)
-    if recovered:
-        made = made.model_copy(update={"notes": (recovered, *made.notes)})
-    if made.outcome != "short_circuit":
-        write_atomic(folder / "journal.jsonl", site.journal.path.read_bytes())
-    write_atomic(folder / REPORT, made.model_dump_json(indent=1))
-    (folder / PENDING).unlink(missing_ok=True)
-    return made
-
-
-def reports(site_folder: Path) -> tuple[Integration, ...]:
-    """Every integration of an application, oldest first."""
-    found = sorted((site_folder / "evidence").glob(f"*/{REPORT}"), key=lambda p: p.stat().st_mtime)
-    try:
-        return tuple(Integration.model_validate_json(p.read_bytes()) for p in found)
-    except ValueError as error:
-        raise BadInput(f"{site_folder}: a report cannot be read: {error}.", "Move it away.") from None

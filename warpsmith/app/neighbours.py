@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 from warpsmith.app.commands import MARK, end_leftovers
 from warpsmith.errors import BadInput
+from warpsmith.judge.nvml import gpus
 
 
 @dataclass(frozen=True)
@@ -57,55 +54,11 @@ def clear(mark: str, look: Look | None = None) -> tuple[str, ...]:
 
 
 def neighbours() -> tuple[Neighbour, ...]:
-    """Processes with a context on a GPU, by NVML where its Python package is here, else by nvidia-smi; none where
-    neither can tell.
-    """
+    """Processes with a context on a GPU; none where there is no driver that could tell."""
     try:
-        return _by_nvml()
-    except (ImportError, OSError, RuntimeError):
-        return _by_tool()
-
-
-def _by_nvml() -> tuple[Neighbour, ...]:
-    nvml = import_module("pynvml")
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        raise RuntimeError(str(error)) from None
-    try:
-        found = []
-        for index in range(nvml.nvmlDeviceGetCount()):
-            device = nvml.nvmlDeviceGetHandleByIndex(index)
-            named = nvml.nvmlDeviceGetName(device)
-            for process in nvml.nvmlDeviceGetComputeRunningProcesses(device):
-                where = named if isinstance(named, str) else named.decode()
-                found.append(Neighbour(process.pid, program(process.pid), f"{where} {index}"))
-        return tuple(found)
-    except nvml.NVMLError as error:
-        raise RuntimeError(str(error)) from None
-    finally:
-        nvml.nvmlShutdown()
-
-
-def _by_tool() -> tuple[Neighbour, ...]:
-    if (tool := shutil.which("nvidia-smi")) is None:
+        found = gpus()
+    except OSError:
         return ()
-    asked = (tool, "--query-compute-apps=pid,process_name,gpu_name", "--format=csv,noheader")
-    try:
-        said = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=30).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    return read(said)
-
-
-def read(said: str) -> tuple[Neighbour, ...]:
-    """The rows ``pid, process_name, gpu_name`` of nvidia-smi."""
-    rows = csv.reader(said.splitlines(), skipinitialspace=True)
-    return tuple(Neighbour(int(r[0]), r[1], r[2]) for r in rows if len(r) == 3 and r[0].strip().isdigit())
-
-
-def program(pid: int) -> str:
-    """What a process runs; says so where that is not to be seen from here."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    return "a process that is not to be seen from here"
+    return tuple(
+        Neighbour(p.pid, p.name, f"{g.name} {g.index}") for g in found if not g.unusable for p in g.processes or ()
+    )

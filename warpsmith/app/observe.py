@@ -26,6 +26,7 @@ from warpsmith.app.probe import probe
 from warpsmith.app.running import App, Ended, binaries, run
 from warpsmith.app.symbols import file_name
 from warpsmith.errors import BadInput, BuildFailed, Missing, WarpsmithError
+from warpsmith.judge.pin import chosen_as
 from warpsmith.model.base import Record, digest, short
 from warpsmith.model.observed import SUFFIX, KernelObservation, Observation, RunFacts
 from warpsmith.store.files import write_atomic
@@ -134,7 +135,7 @@ def observation(
         top=choice.top,
         cover=choice.cover,
         ratio=choice.ratio,
-        conditions=conditions(logs, ended),
+        conditions=(*chosen_as(app.environment), *conditions(logs, ended)),
     )
     return Observation(run=facts, kernels=kernels(ran, choice))
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from warpsmith.app.grammar import Language, language, parse, said, walk
+from warpsmith.app.outcomes import recover
 from warpsmith.app.sections import Section, find, normal, wanted
 from warpsmith.app.site import Site
 from warpsmith.errors import BadInput
@@ -73,7 +74,7 @@ def observe_prints(site: Site) -> tuple[Printed, ...]:
     Raises BadInput where there is no such function, or the application does not build or run with them.
     """
     app = site.app
-    site.recover()
+    recover(site)
     if not app.wrapper:
         raise BadInput(
             f"{site.described.file}: wrapper is missing.", "Name the host function that launches the kernel."

@@ -25,7 +25,7 @@ from warpsmith.errors import BadInput
 from warpsmith.model.app import AppMetric
 from warpsmith.model.base import Record
 from warpsmith.model.evaluation import Metric
-from warpsmith.model.task import Direction
+from warpsmith.model.head import Direction
 
 Side = Literal["original", "candidate"]
 SIDES: tuple[Side, Side] = ("original", "candidate")

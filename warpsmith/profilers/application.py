@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from warpsmith.errors import BadInput, BadReport, Missing, ProfilerFailed
+from warpsmith.judge.pin import chosen_as
 from warpsmith.model.base import digest
 from warpsmith.model.profile import KernelProfile, Profile, ProfileEffort
 from warpsmith.profilers import callgrind, ncu, nsys
@@ -163,5 +164,5 @@ class Application:
             effort=effort,
             workload=" ".join(self.argv)[:200],
             seconds=ran.seconds if ran else 0.0,
-            conditions=(*conditions, *cut, *ended),
+            conditions=(*chosen_as(), *conditions, *cut, *ended),
         )

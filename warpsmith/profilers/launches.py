@@ -17,8 +17,7 @@ from warpsmith.errors import BadReport, ProfilerFailed, WarpsmithError
 from warpsmith.judge.device import DeviceBench, DeviceRunner
 from warpsmith.judge.failures import CandidateFailed, WorkerLost
 from warpsmith.judge.launching import LAUNCHER, LauncherProcess, Under, environment
-from warpsmith.judge.oracle import Oracle
-from warpsmith.judge.plan import make_plan, to_load
+from warpsmith.judge.plan import to_load
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Status
 from warpsmith.model.task import KernelTask
@@ -93,7 +92,7 @@ class Calls:
         self,
         bench: DeviceBench,
         task: KernelTask,
-        reference: Path,
+        verified: VerifiedCalls,
         candidate: Candidate,
         built: Built,
         limit_s: float,
@@ -103,8 +102,8 @@ class Calls:
         self.candidate = candidate
         self.built = built
         self.limit_s = limit_s
-        self.verified = VerifiedCalls(task, Oracle(task, reference, bench.numeric), bench.numeric)
-        self.plan = make_plan(task, task.workloads[0], candidate, bench.target, built.build.kernels)
+        self.verified = verified
+        self.plan = bench.plan(task, task.workloads[0], candidate, built)
         self.how: Mechanism | None = None
         """Layers of the sandbox for the tool; those of other launchers until it turned out not to work in them."""
 

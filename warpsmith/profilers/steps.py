@@ -17,13 +17,16 @@ from pydantic import ValidationError
 
 from warpsmith.errors import BadInput, WarpsmithError
 from warpsmith.judge.failures import CandidateFailed, WorkerLost
+from warpsmith.judge.nvml import gpus
+from warpsmith.judge.pin import must_see
 from warpsmith.model.base import digest_bytes
+from warpsmith.model.head import Workload
 from warpsmith.model.profile import Profile
 from warpsmith.model.step import KEPT, Fault, Outcome, ProfileRequest, Result
 from warpsmith.model.target import Target
-from warpsmith.model.task import AppTask, KernelTask, Workload
+from warpsmith.model.task import AppTask, KernelTask
 from warpsmith.profilers import callgrind, ncu, nsys
-from warpsmith.profilers.calling import VerifiedCalls
+from warpsmith.profilers.calling import VerifiedCalls, verified_calls
 from warpsmith.profilers.reports import HOPPER
 from warpsmith.profilers.tools import Tool, find
 from warpsmith.toolchains.cache import Built, build
@@ -53,7 +56,7 @@ def carry_out(folder: Path) -> Result:
 def profile(request: ProfileRequest, folder: Path) -> Profile:
     """The profile that was asked for. Raises WarpsmithError, CandidateFailed and WorkerLost."""
     task = request.task
-    if not isinstance(task, KernelTask) or isinstance(task, AppTask):
+    if not isinstance(task, KernelTask):
         raise BadInput(f"tasks of the kind {task.kind!r} cannot be profiled.", "Use 'profile -- APP ARGS...'.")
     workload = chosen(task, request.workload)
     task = task.model_copy(update={"workloads": (workload,)})
@@ -84,9 +87,9 @@ def _counted(request: ProfileRequest, task: KernelTask, folder: Path, built: Bui
     from warpsmith.profilers.counting import Counting
     from warpsmith.profilers.launches import Calls
 
-    bench = _device(request, task, folder)
+    bench, verified = _device(request, task, folder)
     try:
-        calls = Calls(bench, task, folder / "task", request.candidate, built, request.limit_s)
+        calls = Calls(bench, task, verified, request.candidate, built, request.limit_s)
         launches = len(calls.plan.launches)
         ask = ncu.Ask(
             kernels=calls.symbols,
@@ -98,10 +101,11 @@ def _counted(request: ProfileRequest, task: KernelTask, folder: Path, built: Bui
         )
         counting = Counting(tool, calls, folder, _sources(request, folder))
         kernels = counting.count(ask)
-        if launches == 1:  # the only kernel of a call moves all that the call must
+        if launches == 1 and not isinstance(task, AppTask):  # the only kernel of a call moves all that the call must
             least = {"compulsory_bytes": float(task.traffic(task.workloads[0]))}
             kernels = tuple(k.model_copy(update={"metrics": {**k.metrics, **least}}) for k in kernels)
     finally:
+        verified.close()
         bench.close()
     some = f"of {launches} launches of a call the first {ask.count} were counted"
     conditions = (*counting.conditions, *calls.conditions, *([some] if launches > ncu.MOST_LAUNCHES else []))
@@ -119,11 +123,12 @@ def _traced(request: ProfileRequest, task: KernelTask, folder: Path, built: Buil
     def why() -> WarpsmithError | None:
         return None if report.is_file() else nsys.no_report(tool, report)
 
-    bench = _device(request, task, folder)
+    bench, verified = _device(request, task, folder)
     try:
-        calls = Calls(bench, task, folder / "task", request.candidate, built, request.limit_s)
+        calls = Calls(bench, task, verified, request.candidate, built, request.limit_s)
         calls.under(tool, nsys.command(tool, report.with_suffix("")), scratch, why, TRACED_CALLS)
     finally:
+        verified.close()
         bench.close()
     nsys.export(tool, report, database)
     timeline = nsys.read_timeline(database)
@@ -133,19 +138,20 @@ def _traced(request: ProfileRequest, task: KernelTask, folder: Path, built: Buil
 def _on_host(request: ProfileRequest, task: KernelTask, folder: Path, built: Built, tool: Tool) -> Profile:
     """Callgrind on the worker of a C candidate."""
     from warpsmith.judge.host import HostBench
-    from warpsmith.judge.oracle import Oracle
     from warpsmith.profilers.cpu import CallgrindRunner
 
     cache = Path(request.cache) / "build"
     bench = HostBench(task, request.target, folder / "scratch", cache, cold=False, timeout_s=request.limit_s)
     try:
+        verified = verified_calls(request, task, folder, bench)
         runner = CallgrindRunner(bench, task, request.candidate, built, folder / "candidate", tool)
         try:
             runner.restart()
-            VerifiedCalls(task, Oracle(task, folder / "task", bench.numeric), bench.numeric).make(runner)
+            verified.make(runner)
             text = runner.counted()
         finally:
             runner.close()
+            verified.close()
     finally:
         bench.close()
     counts = callgrind.parse(text, (str(built.binary),))
@@ -156,16 +162,25 @@ def _on_host(request: ProfileRequest, task: KernelTask, folder: Path, built: Bui
     return _profile(request, tool, task, conditions, kernels=(kernel,), reports=_keep(folder, [output]))
 
 
-def _device(request: ProfileRequest, task: KernelTask, folder: Path) -> DeviceBench:
+def _device(request: ProfileRequest, task: KernelTask, folder: Path) -> tuple[DeviceBench, VerifiedCalls]:
+    """The bench, and what makes calls in it; of a captured kernel the original runs there too."""
+    from warpsmith.judge.appdevice import AppDeviceBench
     from warpsmith.judge.device import DeviceBench
 
-    cache = Path(request.cache) / "build"
-    return DeviceBench(task, request.target, folder / "scratch", cache, cold=request.cold, timeout_s=request.timeout_s)
+    kind = AppDeviceBench if isinstance(task, AppTask) else DeviceBench
+    told = (task, request.target, folder / "scratch", Path(request.cache) / "build")
+    bench = kind(*told, cold=request.cold, timeout_s=request.timeout_s)
+    try:
+        return bench, verified_calls(request, task, folder, bench)
+    except BaseException:
+        bench.close()
+        raise
 
 
 def _profile(request: ProfileRequest, tool: Tool, task: KernelTask, conditions: Iterable[str], **seen: Any) -> Profile:
     on_device = task.contract == "device"
     said = (
+        *must_see(request.target, gpus),
         *(("cache: cold (flushed before every pass)" if request.cold else "cache: warm",) if on_device else ()),
         *conditions,
     )
