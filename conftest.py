@@ -22,8 +22,8 @@ MEASURING = (
 PLAIN = tuple(
     f"tests/judge/test_{name}.py"
     for name in (
-        "admission", "app_plan", "bound", "device_plan", "inputs", "launch_plans", "poison", "pool", "sanitize_reports",
-        "shapes", "stamps", "verify",
+        "admission", "app_plan", "bound", "device_plan", "inputs", "launch_plans", "load", "load_stream", "load_tools",
+        "parity", "poison", "pool", "sanitize_reports", "shapes", "stamps", "verify",
     )
 )  # fmt: skip
 """Of these, the files that start none."""

@@ -19,7 +19,7 @@ PROJECT = "WARPSMITH_PROJECT"
 AgentRole = Literal["implementer", "reviewer"]
 
 _LOOKING = {
-    "doctor", "check", "history", "show", "diff", "report", "releases", "mcp",
+    "doctor", "gpu_list", "check", "history", "show", "diff", "report", "releases", "mcp",
     "knowledge", "knowledge_search", "knowledge_show",
 }  # fmt: skip
 _DOING = _LOOKING | {"bench", "profile", "explain", "submit", "regress"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -15,6 +15,7 @@ FILE = "warpsmith.toml"
 PREFIX = "WARPSMITH_"
 _ELSEWHERE = {
     "WARPSMITH_CC",
+    "WARPSMITH_CHOSEN",
     "WARPSMITH_CUDA_COMPILER",
     "WARPSMITH_DISABLE",
     "WARPSMITH_INJECT",
@@ -34,6 +35,8 @@ class Settings:
 
     home: str = ".warpsmith"
     """Where ledgers, blobs, caches and step folders live, relative to the project's root."""
+    gpu: str = ""
+    """UUID (``GPU-...`` or ``MIG-...``) of the one GPU that every step uses; empty: a free one is chosen, and said."""
     proposer: str = "sweep"
     rounds: int = -1
     """Asks; negative takes the proposer's own: 12 of the sweep, 6 of a model, 24 of both."""
@@ -96,6 +99,18 @@ class Settings:
     """File of an ed25519 private key (PEM) that signs releases; empty: they are unsigned, and say so."""
     trusted_keys: str = ""
     """Public keys (PEM) whose signatures count: a file, or a folder of ``*.pem``."""
+    load_tools: str = ""
+    """Folders with the programs aiperf, guidellm and vllm of ``load --tool``, with colons between; empty: PATH."""
+    load_tokenizer: str = ""
+    """Tokenizer that those measure their prompts by: a folder or a name; empty: that of the task's snapshot."""
+    notify_urls: tuple[str, ...] = field(default=(), repr=False)
+    """Where notifications go, as apprise writes it (docs/notify.md): a list, or in one string with blanks between.
+    They hold secrets, so they belong in the environment or in ``notify_file``.
+    """
+    notify_file: str = ""
+    """File with more of them, one per line, best outside of the repository; relative to the project's root."""
+    notify_every_s: float = 60.0
+    """Least time between two messages of a kind that comes often (new bests, benchmarks) of one campaign."""
 
 
 def load(root: Path, flags: Mapping[str, object], environment: Mapping[str, str] | None = None) -> Settings:
@@ -146,6 +161,12 @@ def _convert(value: object, kind: type, where: str) -> object:
             pass
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind == tuple[str, ...]:
+        if isinstance(value, str):
+            return tuple(value.split())
+        if isinstance(value, list) and all(isinstance(one, str) for one in value):
+            return tuple(value)
+        raise BadInput(f"{where}: not a list of strings.", "Give one.")  # and not what it is: it may be secret
     if type(value) is kind:
         return value
     raise BadInput(f"{where}: {value!r} is not a {kind.__name__}.", "Give a value of that type.")

@@ -65,7 +65,10 @@ def test_a_deep_change_asks_for_older_wins_to_be_tried_again() -> None:
     assert abs(found.gain - 0.6) < 0.01
     later = [(x, DEEP, Effort.screen) for x in NEAR[:4]]
     assert [d.what for d in directives(after(times, *won, *later[:3]))] == ["reablate"]
-    assert directives(after(times, *won, *later)) == (), "it has been looked at by now"
+    ties = [(x, 0.5 if x in NEAR[:3] else t) for x, t in times]
+    assert [d.what for d in directives(after(ties, *won, *later[:3]))] == ["reablate", "restructure"]
+    more = [(NEAR[3], DEEP, Effort.screen), *later[:3]]
+    assert [d.what for d in directives(after(ties, *won, *more))] == ["restructure", "reablate"], "late, not forgotten"
 
 
 def test_a_small_gain_or_other_parameters_are_no_deep_change() -> None:

@@ -93,7 +93,12 @@ def test_a_wrong_value_comes_with_workload_row_and_limit() -> None:
     assert "1e-05" in found.expected and "y" in found.expected
 
 
-@pytest.mark.parametrize("status", [s for s in Status if s not in (Status.passed, Status.cheated, Status.build_failed)])
+OTHERS = set(Status) - {Status.passed, Status.cheated, Status.build_failed}
+OF_A_HARNESS = {Status.not_ready, Status.leaked, Status.bad_report}
+"""No kernel ends so, and models mend kernels only."""
+
+
+@pytest.mark.parametrize("status", sorted(OTHERS - OF_A_HARNESS))
 def test_every_other_failure_says_what_was_expected(status: Status) -> None:
     assert failure(evaluation(status, "it failed"), KERNEL, {}).expected
 

@@ -9,8 +9,9 @@ import pytest
 from tests.fakes import BASELINE, ENTRY, KERNEL, SPACE, campaign, candidate, measured
 from warpsmith.errors import BadInput
 from warpsmith.model.campaign import Finished, Opened, Submitted
-from warpsmith.model.candidate import Candidate, Space, Tunable
+from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Effort
+from warpsmith.model.space import Space, Tunable
 from warpsmith.model.step import Measure, Proposal, Propose
 from warpsmith.propose.sweep import ENUMERATED, LARGEST, Sweep
 from warpsmith.store.history import History

@@ -51,7 +51,10 @@ def test_exit_statuses_of_the_page_are_those_of_the_program() -> None:
         assert f"\n| {status} | " in page
 
 
-HEAVY = ("torch", "anthropic", "openai", "optuna", "scipy", "numpy", "jinja2", "fastapi", "sqlalchemy")
+HEAVY = (
+    "torch", "anthropic", "openai", "optuna", "scipy", "numpy", "jinja2", "fastapi", "sqlalchemy", "pydantic",
+    "tree_sitter",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("statement", ["import warpsmith", "import warpsmith.surface.cli as c; c.build_app()"])

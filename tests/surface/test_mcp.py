@@ -21,6 +21,7 @@ from tests.projects import calibrate, project, shrink
 from warpsmith.mark import MARK, PROJECT
 from warpsmith.store.ledger import read_events, writer
 from warpsmith.surface import api, cli
+from warpsmith.surface.mcp_tools import NOT_TOOLS
 from warpsmith.surface.workspace import Workspace
 
 SERVER = (sys.executable, "-P", "-m", "warpsmith.surface.cli", "mcp")
@@ -54,9 +55,9 @@ def test_every_verb_is_a_tool_with_the_schema_of_its_signature(tmp_path: Path) -
     async def look() -> None:
         async with client(tmp_path) as connected:
             tools = {t.name: t for t in (await connected.list_tools()).tools}
-            assert set(tools) == {v.__name__ for v in api.VERBS} - {"mcp"}
+            assert set(tools) == {v.__name__ for v in api.VERBS} - NOT_TOOLS
             for verb in api.VERBS:
-                if verb.__name__ == "mcp":
+                if verb.__name__ in NOT_TOOLS:
                     continue
                 taken = {
                     n.rstrip("_") for n in inspect.signature(verb).parameters if n not in cli.HIDDEN - {"application"}

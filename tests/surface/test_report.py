@@ -19,10 +19,12 @@ from warpsmith.campaign import optimize
 from warpsmith.model.asks import Usage
 from warpsmith.model.base import digest
 from warpsmith.model.campaign import Budget
-from warpsmith.model.candidate import Candidate, Space, Tunable
+from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Build, Ceiling, Effort, Evaluation, KernelBuild, Status, TensorError
+from warpsmith.model.head import Workload
+from warpsmith.model.space import Space, Tunable
 from warpsmith.model.step import Measure, Outcome, Step
-from warpsmith.model.task import Argument, Dtype, KernelTask, Role, Workload
+from warpsmith.model.task import Argument, Dtype, KernelTask, Role
 from warpsmith.store.history import History
 from warpsmith.store.ledger import Ledger
 from warpsmith.surface import charts, numbers, report
@@ -147,7 +149,7 @@ def rich_view(folder: Path) -> View:
         seen = view(optimize(c, RichCrew(TASK), ledger, (BASELINE, ENTRY, PEER)), TASK)
     rows = list(seen.rows)
     rows[5] = rows[5].model_copy(update={"memo": HOSTILE + 30 * " very long"})
-    both = roof([(w.name, w.flops, w.bytes, w.candidate_s, w.copy_bytes_per_s) for w in seen.workloads], 2.0e13)
+    both = roof([(w.name, w.flops, w.bytes, w.candidate, w.copy_bytes_per_s) for w in seen.workloads], 2.0e13)
     paid = Spending(asks=3, calls=4, usage=Usage(input=10, cache_read=30, output=5), money=Decimal("1.25"))
     asked = seen.costs.model_copy(update={"total": paid})
     return seen.model_copy(update={"rows": tuple(rows), "roof": both, "costs": asked})

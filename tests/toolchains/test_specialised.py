@@ -14,8 +14,9 @@ from warpsmith.errors import BuildFailed, Missing
 from warpsmith.judge.plan import make_plan
 from warpsmith.model.candidate import Candidate, Launch, Scratch, SourceFile
 from warpsmith.model.evaluation import Build
+from warpsmith.model.head import Workload
 from warpsmith.model.target import Target
-from warpsmith.model.task import Dtype, Workload
+from warpsmith.model.task import Dtype
 from warpsmith.store.blobs import Blobs
 from warpsmith.store.folders import load_candidate, load_task
 from warpsmith.toolchains import Configuration, Job, specialised, toolchain

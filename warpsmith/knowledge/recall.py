@@ -21,7 +21,7 @@ from warpsmith.model.profile import Profile
 from warpsmith.model.target import Target
 from warpsmith.store.history import History
 
-STOPPED = frozenset({Status.build_failed, Status.crashed, Status.timed_out})
+STOPPED = frozenset({Status.build_failed, Status.crashed, Status.timed_out, Status.not_ready})
 """Statuses of candidates that never ran to their end."""
 OPEN = "0" * 16
 """The campaign of attempts whose ledger is still being written."""

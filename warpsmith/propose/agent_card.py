@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from warpsmith.analyse.standing import standing
+from warpsmith.analyse.standing import Standing, standing
 from warpsmith.model.base import short
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.task import RELATIVE_RMS_LIMIT, KernelTask
@@ -21,6 +21,8 @@ from warpsmith.propose.plateau import Directive, directives
 from warpsmith.store.history import History
 
 TEMPLATES = Path(__file__).parent / "agents"
+LONGEST_ABOUT = 160
+"""Characters of names and values that a candidate chose itself."""
 TRIED = 20
 """Attempts that a card lists, the newest."""
 
@@ -67,9 +69,18 @@ def told(found: tuple[Directive, ...], *, tools: bool = True) -> list[dict[str, 
     """Directives as templates take them; ``tools`` where the reader can profile by itself."""
     return [
         {"what": d.what, "candidates": [short(x) for x in d.candidates], "landed": short(d.landed),
-         "gain": f"{d.gain:.0%}", "profiled": d.profiled, "tools": tools}
+         "gain": f"{d.gain:.0%}", "profiled": d.profiled,
+         "about": " ".join(d.about.split())[:LONGEST_ABOUT], "tools": tools}
         for d in found
     ]  # fmt: skip
+
+
+def asked_for(h: History, s: Standing | None = None, *, tools: bool = True) -> tuple[str, ...]:
+    """What the shape of the history asks for in words, the most pressing first; see propose.plateau. Markdown items;
+    ``tools`` where the reader can profile by itself.
+    """
+    found = directives(h, s)
+    return tuple(say("directives.md.j2", directives=told((d,), tools=tools)).strip() for d in found)
 
 
 def _attempt(

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from warpsmith.analyse.standing import standing
 from warpsmith.errors import BadInput
 from warpsmith.model.base import digest
-from warpsmith.model.candidate import Candidate, Space
+from warpsmith.model.candidate import Candidate
+from warpsmith.model.space import Space
 from warpsmith.model.step import Proposal, Propose
 from warpsmith.propose import Place
 from warpsmith.store.history import History

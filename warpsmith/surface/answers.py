@@ -16,6 +16,7 @@ from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Evaluation
 from warpsmith.model.profile import Diagnosis, NextEdit, Profile
 from warpsmith.model.target import Calibration, Target
+from warpsmith.surface.labelled import LabelledRun
 from warpsmith.surface.view import Ratio, Row, View
 
 YES, NO, NOTHING_GAINED = 0, 1, 2
@@ -97,6 +98,8 @@ class BenchEntry(Record):
     ratio: Ratio | None
     workloads: dict[str, Ratio]
     regressed: tuple[str, ...]
+    broken: tuple[str, ...] = ()
+    """Guardrails that it breaks, as ``workload/metric``."""
     evaluation: Evaluation
 
 
@@ -116,6 +119,12 @@ class BenchAnswer(Answer):
     entries: tuple[BenchEntry, ...]
     report: str
     """Where this report was written."""
+    tag: str = ""
+    """The campaign that it is recorded with; empty where it is not."""
+    files: dict[str, str] = {}
+    """Of a recorded one: ledger, page, plots and logs, by what they are."""
+    note: str = ""
+    """Why there are no plots."""
 
 
 class OptimizeAnswer(Answer):
@@ -152,6 +161,10 @@ class HistoryAnswer(Answer):
     rows: tuple[Row, ...]
     costs: Costs
     """What asking models cost."""
+    labelled: tuple[LabelledRun, ...] = ()
+    """Evaluations that somebody made by hand under this tag."""
+    rhythm: tuple[str, ...] = ()
+    """What the history asks for next: it is time to escalate."""
     exported: tuple[str, ...] = ()
 
 
@@ -281,4 +294,6 @@ class ExplainAnswer(Answer):
     """The one next edit: that of the first kernel."""
     skills: tuple[str, ...] = ()
     """Those that these diagnoses call for, the most pressing first; ``knowledge show`` has them in full."""
+    rhythm: tuple[str, ...] = ()
+    """What the campaign's history asks for next, where there is one."""
     reports: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,9 +27,13 @@ from warpsmith.surface.knowledge import (
     knowledge_show,
 )
 from warpsmith.surface.launching import launch
+from warpsmith.surface.loading import load
 from warpsmith.surface.mcp_serving import mcp
+from warpsmith.surface.notifying import notify_status, notify_test
 from warpsmith.surface.observing import observe
+from warpsmith.surface.pinning import gpu_exec, gpu_list, gpu_select
 from warpsmith.surface.running import run
+from warpsmith.surface.serving import serve
 from warpsmith.surface.shipping import handoff, promote, regress, reject, releases, verify
 from warpsmith.surface.trying import trial
 
@@ -56,11 +61,12 @@ def doctor(*, calibrate: bool = False, judge: bool = False) -> answers.DoctorAns
     from warpsmith.analyse.rates import rate
     from warpsmith.judge.machine import capabilities
     from warpsmith.surface.answers import NO, YES, Check, DoctorAnswer, calibrated
+    from warpsmith.surface.gpus import pin_checks
     from warpsmith.surface.observing import application_checks
     from warpsmith.surface.plants import judge_plants
 
     space = _workspace()
-    checks = tuple(Check(name=c.name, works=c.works, detail=c.detail, remedy=c.remedy) for c in capabilities())
+    checks = (*pin_checks(space.settings), *(Check(**asdict(c)) for c in capabilities()))
     checks += application_checks(space.home / "cache")
     targets = _targets() if calibrate or judge else ()
     found: list[dict[str, Any]] = []
@@ -72,19 +78,36 @@ def doctor(*, calibrate: bool = False, judge: bool = False) -> answers.DoctorAns
     return DoctorAnswer(exit_status=status, checks=checks, calibrations=tuple(found), plants=plants, misjudged=missed)
 
 
-def new(name: str, *, kind: Kind = "kernel", hardware: str = "cpu") -> answers.NewAnswer:
+def new(
+    name: str,
+    *,
+    kind: Kind = "kernel",
+    hardware: str = "cpu",
+    model: str = "",
+    model_path: Path | None = None,
+    model_slug: str = "",
+    hardware_slug: str = "",
+) -> answers.NewAnswer:
     """Stamp a task folder from a template, complete and runnable.
 
     Args:
         name: The task's name, as group/name; the folder becomes tasks/group/name.
         kind: What is to be optimised.
         hardware: Where it runs: cpu (C) or cuda (CUDA C++).
+        model: Serving: the name under which the model is served; by default that of its snapshot.
+        model_path: Serving: folder of a model snapshot; without one, a small model with random weights.
+        model_slug: Serving: short name of the model, in labels and run tags.
+        hardware_slug: Serving: short name of the hardware, in labels and run tags.
     """
     from warpsmith.surface.answers import NewAnswer
-    from warpsmith.surface.stamp import stamp
+    from warpsmith.surface.stamp import checked, stamp
+    from warpsmith.surface.subject import only_serving, subject
 
     space = _workspace()
-    folder, files = stamp(space.root / "tasks", name, kind, hardware)
+    checked(space.root / "tasks", name, kind, hardware)
+    asked = (model, model_path, hardware, model_slug, hardware_slug)
+    places = subject(*asked).places if kind == "serving" else only_serving(kind, *asked)
+    folder, files = stamp(space.root / "tasks", name, kind, hardware, places)
     return NewAnswer(task=name, folder=str(folder), files=files)
 
 
@@ -103,6 +126,7 @@ def check(
         sanitize: Also run it under every sanitizer that knows its language (compute-sanitizer's tools, or those of C).
         tag: The campaign that 'best' refers to.
     """
+    from warpsmith.errors import BadInput
     from warpsmith.model.evaluation import Effort, Status
     from warpsmith.surface.answers import NO, NOTHING_GAINED, YES, CheckAnswer
     from warpsmith.surface.gate import sanitized, verdict
@@ -110,6 +134,8 @@ def check(
     space = _workspace()
     known = space.task(task)
     chosen = space.candidate(known, candidate, tag)
+    if debug and known.loaded.kernel is None:
+        raise BadInput("--debug: warpsmith builds nothing of a harness.", "Set it under [environment], or in prepare.")
     configuration: Literal["release", "debug"] = "debug" if debug else "release"
     if sanitize:
         evaluation = sanitized(space, known, chosen, configuration)
@@ -147,7 +173,8 @@ def bench(
     name: str = "latest",
     notes: str = "",
     effort: Effort = "confirm",
-    tag: str = "main",
+    tag: str = "",
+    no_webhook: bool = False,
 ) -> answers.BenchAnswer:
     """Time candidates beside a rival in interleaved pairs; write a benchmark report as JSON.
 
@@ -160,12 +187,22 @@ def bench(
         name: Name of the report, for later reference.
         notes: Free text that the report keeps.
         effort: How many pairs: screen 3, confirm 10, promote 20.
-        tag: The campaign that 'best' refers to.
+        tag: The campaign that 'best' refers to, main where none is given. Of a command or serving task also the one
+            that this evaluation is recorded with, labelled by its notes: history, report and plots show it.
+        no_webhook: Send no notification; the record of each says so.
     """
     from warpsmith.surface.benchmark import run_benchmark
+    from warpsmith.surface.notices import Notices
 
     space = _workspace()
-    return run_benchmark(space, space.task(task), candidates or ("entry",), against, name, notes, effort, tag)
+    known = space.task(task)
+    with Notices(space, known.loaded.head.name, tag or "main", disabled=no_webhook) as notices:
+        answer = run_benchmark(space, known, candidates or ("entry",), against, name, notes, effort, tag)
+        if answer.tag:
+            page, _ = _write_report(space, known, tag)
+            answer = answer.model_copy(update={"files": {**answer.files, "page": page}})
+        notices.measured(answer)
+    return answer
 
 
 def optimize(
@@ -179,6 +216,7 @@ def optimize(
     min_gain: float | None = None,
     transcript: bool = False,
     replay: Path | None = None,
+    no_webhook: bool = False,
     watch: Callable[[Workspace], Watcher] | None = None,
 ) -> answers.OptimizeAnswer:
     """Run or resume the campaign: propose, verify, time, prove. Writes the report.
@@ -196,19 +234,24 @@ def optimize(
         min_gain: Share below which nothing is promotable, such as 0.02.
         transcript: Keep every prompt and reply in the campaign's folder, under transcript/, for reading and replays.
         replay: Folder of a transcript that answers in the place of the models: no network, no key.
-        watch: Called with the workspace; what it returns sees every event (progress, notifications).
+        no_webhook: Send no notification; the record of each says so.
+        watch: Called with the workspace; what it returns sees every event (progress).
     """
     from warpsmith.surface.answers import NOTHING_GAINED, YES, OptimizeAnswer
     from warpsmith.surface.asked import Recording
     from warpsmith.surface.budgets import budget_of
+    from warpsmith.surface.notices import Notices
     from warpsmith.surface.view import view
 
     space = _workspace(seed=seed, batch=batch, min_gain=min_gain, proposer=proposer)
     known = space.task(task)
     limits = budget_of(budget, space.settings)
-    space.optimize(known, tag, limits, watch(space) if watch else None, Recording(transcript, replay))
-    seen = view(space.history(known.loaded.head.name, tag), known.loaded.kernel)
-    html, _ = _write_report(space, known, tag)
+    with Notices(space, known.loaded.head.name, tag, disabled=no_webhook) as notices:
+        watching = notices.watching(watch(space) if watch else None)
+        space.optimize(known, tag, limits, watching, Recording(transcript, replay))
+        seen = view(space.history(known.loaded.head.name, tag), known.loaded.kernel)
+        html, _ = _write_report(space, known, tag)
+        notices.finished(seen, html)
     return OptimizeAnswer(exit_status=YES if seen.promotable else NOTHING_GAINED, view=seen, report=html)
 
 
@@ -232,24 +275,31 @@ def stop(task: str, *, tag: str = "main") -> answers.StopAnswer:
 
 
 def submit(
-    task: str, *files: str, memo: str = "", set_: tuple[str, ...] = (), tag: str = "main", by: str = "outside"
-) -> answers.SubmitAnswer:
+    task: str, *files: str, memo: str = "", set_: tuple[str, ...] = (), env: tuple[str, ...] = (),
+    tag: str = "main", by: str = "outside", no_webhook: bool = False,
+) -> answers.SubmitAnswer:  # fmt: skip
     """Hand in a candidate from outside; it is measured by the same campaign, in the same ledger. Waits for the verdict.
 
     Exit status 0 where it became the best, 1 where it fails or is slower, 2 otherwise.
 
     Args:
         task: The task, by path or group/name.
-        files: One folder with candidate.toml, or source files that replace the entry candidate's.
+        files: One folder with candidate.toml, or source files that replace the entry candidate's. Of a command or
+            serving task: files that go over those of the workspace, PLACE=FILE where the name alone does not tell.
         memo: What was changed and why.
         set_: Tunables, as NAME=VALUE.
+        env: Command and serving tasks: variables that its runs see, as NAME=VALUE.
         tag: The campaign.
         by: Who hands it in.
+        no_webhook: Send no notification; the record of each says so.
     """
+    from warpsmith.surface.notices import Notices
     from warpsmith.surface.submission import submit_candidate
 
     space = _workspace(proposer="sweep")  # nothing is asked of it
-    return submit_candidate(space, space.task(task), files, memo, set_, tag, by)
+    known = space.task(task)
+    with Notices(space, known.loaded.head.name, tag, disabled=no_webhook) as notices:
+        return submit_candidate(space, known, files, memo, set_, tag, by, notices.watching(), env)
 
 
 def history(
@@ -258,33 +308,41 @@ def history(
     tag: str = "main",
     csv: bool = False,
     jsonl: bool = False,
+    plots: bool = False,
+    tags: str = "",
     output: Path = Path(),
     folder: Path | None = None,
 ) -> answers.HistoryAnswer:
     """What was tried, and why it was kept or rejected.
+
+    Exit status 4 for --plots without matplotlib.
 
     Args:
         task: The task, by path or group/name.
         tag: The campaign.
         csv: Write benchmark.csv.
         jsonl: Write solutions.jsonl.
-        output: Folder of the exports.
+        plots: Draw best-so-far.png and metrics.png.
+        tags: Campaigns in one figure: names with commas between, or all. Of --plots only; --tag where none is given.
+        output: Folder of the exports and plots.
         folder: Write a report and every iteration here: sources, replies, memo, profile, difference from the best.
     """
     from warpsmith.store.ledger import read_events
     from warpsmith.surface.answers import HistoryAnswer
-    from warpsmith.surface.exports import export, ledger_digest
+    from warpsmith.surface.exports import export, folded
+    from warpsmith.surface.plotting import plot_tags
     from warpsmith.surface.run_folder import write_run
     from warpsmith.surface.view import view
 
     space = _workspace()
     known = space.task(task)
     name = known.loaded.head.name
-    past = space.history(name, tag)
-    seen = view(past, known.loaded.kernel)
     path = space.ledger(name, tag)
-    digest = ledger_digest(path)
+    past, digest = folded(lambda: space.history(name, tag), path)
+    seen = view(past, known.loaded.kernel)
     exported = export(past, seen, space.blobs, digest, space.outside_releases(output), csv=csv, jsonl=jsonl)
+    if plots or tags:
+        exported += plot_tags(space, known, tags or tag, space.outside_releases(output))
     if folder is not None:
         exported += write_run(read_events(path), seen, space.blobs, space.outside_releases(folder))
     return HistoryAnswer(
@@ -295,6 +353,8 @@ def history(
         ledger_sha256=digest,
         rows=seen.rows,
         costs=seen.costs,
+        labelled=seen.labelled,
+        rhythm=seen.rhythm,
         exported=exported,
     )
 
@@ -345,6 +405,8 @@ VERBS: tuple[Callable[..., Any], ...] = (
     promote, reject, verify, releases, handoff, regress, export, exports,
     install, status, uninstall, trial, integrate,
     knowledge, knowledge_search, knowledge_show, knowledge_import, knowledge_export, launch, mcp,
+    serve, load, gpu_list, gpu_select, gpu_exec,
+    notify_test, notify_status,
 )  # fmt: skip
 """In the order of the help; an underscore in a name is a space on the command line."""
 
@@ -352,12 +414,12 @@ VERBS: tuple[Callable[..., Any], ...] = (
 def _targets() -> tuple[Target, ...]:
     """The devices of this machine."""
     from warpsmith.errors import Missing
-    from warpsmith.judge.machine import detect
 
+    space = _workspace()
     found = []
     for hardware in ("cpu", "cuda"):
         with suppress(Missing):
-            found.append(detect(hardware))
+            found.append(space.target_of(hardware))
     return tuple(found)
 
 
@@ -371,6 +433,7 @@ def _write_report(space: Workspace, known: Known, tag: str) -> tuple[str, str]:
     from warpsmith import __version__
     from warpsmith.store.files import write_atomic
     from warpsmith.surface.report import render_html, render_markdown
+    from warpsmith.surface.series import report_series
     from warpsmith.surface.view import view
 
     name = known.loaded.head.name
@@ -381,6 +444,6 @@ def _write_report(space: Workspace, known: Known, tag: str) -> tuple[str, str]:
     sources = {s.path: space.blobs.get(s.content).decode(errors="replace") for s in best.sources}
     folder = space.campaign_folder(name, tag)
     html, markdown = folder / "report.html", folder / "report.md"
-    write_atomic(html, render_html(seen, sources, __version__))
+    write_atomic(html, render_html(seen, sources, __version__, report_series(past, seen.curve)))
     write_atomic(markdown, render_markdown(seen, __version__))
     return str(html), str(markdown)

@@ -28,6 +28,7 @@ def bare_campaign(known: Known, target: Target, noise_floor: float = 0.0) -> Cam
         entry=known.entry.id,
         weights={w.name: w.weight for w in head.workloads},
         objective=head.objective,
+        guardrails=head.guardrails,
         min_gain=head.gate.min_gain,
         noise_floor=noise_floor,
     )

@@ -7,6 +7,7 @@ import platform
 import re
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ from pydantic import ValidationError
 
 from warpsmith import __version__
 from warpsmith.analyse.compare import Comparison, Verdict, compare
-from warpsmith.errors import BadInput
-from warpsmith.model.campaign import Budget, Campaign
+from warpsmith.errors import BadInput, Missing
+from warpsmith.model.campaign import Benched, Budget, Campaign
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Effort, Evaluation
+from warpsmith.model.harness import HarnessTask
 from warpsmith.store.files import write_atomic
+from warpsmith.store.ledger import Ledger
 from warpsmith.surface.answers import NO, NOTHING_GAINED, YES, BenchAnswer, BenchEntry
+from warpsmith.surface.labelled import keep
+from warpsmith.surface.plotting import plot_tags
 from warpsmith.surface.view import ratio_of
 from warpsmith.surface.workspace import Known, Workspace
 
@@ -27,21 +32,46 @@ from warpsmith.surface.workspace import Known, Workspace
 def run_benchmark(
     space: Workspace, known: Known, names: tuple[str, ...], against: str, name: str, notes: str, effort: str, tag: str
 ) -> BenchAnswer:
-    """Measure every named candidate against the rival and write the report under its name."""
+    """Measure every named candidate against the rival and write the report under its name. A harness task's with a
+    ``tag`` is recorded with that campaign.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}", name):
         raise BadInput(f"--name: {name!r} cannot name a report.", "Use letters, digits, '_', '-' and '.'.")
+    record = bool(tag) and isinstance(known.loaded.task, HarnessTask)
+    tag = tag or "main"
     target = space.target(known)
     rival = _named(space, known, against) or space.candidate(known, against, tag)
     campaign = space.open_campaign(known, target, tag, "none", Budget(rounds=0))
     chosen = [(n, space.candidate(known, n, tag)) for n in names]
-    entries = []
-    for given, candidate in chosen:
-        evaluation = space.measure(known, target, candidate, rival, Effort(effort), name="bench")
-        entries.append(entry(given, candidate, evaluation, campaign))
+    with Ledger(space.ledger(campaign.task_name, tag)) if record else nullcontext() as ledger:
+        entries = []
+        for given, candidate in chosen:
+            evaluation = space.measure(known, target, candidate, rival, Effort(effort), name="bench")
+            entries.append(entry(given, candidate, evaluation, campaign))
+        if ledger is not None:
+            measured = tuple(e.evaluation for e in entries)
+            told = (*(candidate for _, candidate in chosen), rival)
+            made = Benched(name=name, notes=notes, candidates=told, evaluations=measured, at=time.time())
+            keep(ledger, campaign, known.all, made)
     path = _path(space, known, name)
     answer = report(campaign, entries, rival.id, os.path.relpath(path), name=name, against=against, notes=notes)
+    if record:
+        answer = answer.model_copy(update={"tag": tag, **_files(space, known, tag, entries)})
     write_atomic(path, answer.model_dump_json(indent=1))
     return answer
+
+
+def _files(space: Workspace, known: Known, tag: str, entries: list[BenchEntry]) -> dict[str, Any]:
+    """Where ledger, logs and plots of a recorded evaluation lie."""
+    name, folder = known.loaded.head.name, space.campaign_folder(known.loaded.head.name, tag)
+    files = {"ledger": str(space.ledger(name, tag))}
+    for one in entries:
+        files |= {f"{one.name}: {file}": str(space.blobs.path(x)) for file, x in one.evaluation.kept.items()}
+    try:
+        drawn = plot_tags(space, known, tag, folder)
+    except Missing as lacking:
+        return {"files": files, "note": str(lacking)}
+    return {"files": {**files, **{Path(path).name: path for path in drawn}}}
 
 
 def report(
@@ -95,6 +125,7 @@ def entry(
         ratio=ratio_of(answer.overall, answer.detectable) if answer else None,
         workloads={w: ratio_of(e) for w, e in answer.workloads.items()} if answer else {},
         regressed=answer.regressed if answer else (),
+        broken=answer.broken if answer else (),
         evaluation=evaluation,
     )
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from warpsmith.errors import BadInput, Missing
-from warpsmith.model.base import digest
 
 if TYPE_CHECKING:
     from warpsmith.app.capture import Limits
@@ -65,6 +64,7 @@ def capture(
     from warpsmith.app.capture import Limits, chosen
     from warpsmith.app.observe import Wish, observe
     from warpsmith.app.running import app
+    from warpsmith.surface.gpus import settle
     from warpsmith.surface.workspace import Workspace
 
     if top_k < 1 or work < 1 or buffer_limit < 1 or total_limit < 1:
@@ -72,6 +72,7 @@ def capture(
     if harness is not None and source is None:
         raise BadInput("--harness needs the kernel's source.", "Name it with --source.")
     space = Workspace()
+    settle(space.settings, needed=False)
     said = app(application)
     output = sys.stderr.fileno()
     seen = observe(said, space.home, Wish(for_, Choice(top=top_k), output), again=again)
@@ -97,7 +98,7 @@ class Asked:
 
 def carry_out(space: Workspace, said: App, seen: Observed, kernel: ObservedKernel, asked: Asked) -> CaptureAnswer:
     """Capture, write the task, and replay the original."""
-    from warpsmith.app.capture import Limits, capturable, run_and_take
+    from warpsmith.app.capture import Limits, capturable, left_out, run_and_take
     from warpsmith.app.capturefiles import write_task
     from warpsmith.app.capturetask import Signature, TaskMaker
     from warpsmith.app.fixtures import Fixtures
@@ -122,7 +123,12 @@ def carry_out(space: Workspace, said: App, seen: Observed, kernel: ObservedKerne
         from warpsmith.app.harness import of_task
 
         asked.harness.write_text(of_task(task, extracted, fixtures))
-    return _proved(space, folder, task, lacking=len(wanted) - len(taken), harness=asked.harness)
+    notes = [n for n in (left_out(kernel), _not_again(len(wanted) - len(taken))) if n]
+    return _proved(space, folder, task, notes, asked.harness)
+
+
+def _not_again(lacking: int) -> str:
+    return f"{lacking} configurations did not come again in the capturing run" if lacking else ""
 
 
 def _source(path: Path | None, kernel: ObservedKernel) -> Extracted | None:
@@ -155,7 +161,7 @@ def _keep_image(space: Workspace, image: bytes) -> None:
     space.blobs.put(image)
 
 
-def _proved(space: Workspace, folder: Path, task: AppTask, *, lacking: int, harness: Path | None) -> CaptureAnswer:
+def _proved(space: Workspace, folder: Path, task: AppTask, lacks: list[str], harness: Path | None) -> CaptureAnswer:
     """Replay the original in the judge, and measure it and the source stand-alone."""
     from warpsmith.app.capturefiles import as_toml
     from warpsmith.model.captured import CLOSE, IDENTICAL
@@ -166,9 +172,7 @@ def _proved(space: Workspace, folder: Path, task: AppTask, *, lacking: int, harn
     from warpsmith.surface.answers_app import CaptureAnswer
 
     known = space.task(str(folder))
-    notes = list(task.capture.notes)
-    if lacking:
-        notes.append(f"{lacking} configurations did not come again in the capturing run")
+    notes = [*task.capture.notes, *lacks]
     answer = CaptureAnswer(
         kernel=task.original.name, task=task.name, folder=str(folder), bytes=task.capture.bytes,
         covered=task.capture.covered, rows=rows(task, {}), harness=str(harness or ""), notes=tuple(notes),
@@ -240,6 +244,7 @@ class CaptureStage:
     def inputs(self, given: Mapping[str, str]) -> Mapping[str, str]:
         """The observation, the source, and how the application is run."""
         from warpsmith.app.stages import of_files
+        from warpsmith.model.base import digest
 
         described = self.journey.described
         files = of_files(described.root, described.app.edited)
@@ -276,9 +281,13 @@ def application_of(journey: Journey) -> App:
 
 def known_of(space: Workspace, task: str) -> Known:
     """A captured task. Raises BadInput for one of another kind."""
+    return captured(space.task(task))
+
+
+def captured(known: Known) -> Known:
+    """The task, where launches of an application were captured for it. Raises BadInput for one of another kind."""
     from warpsmith.model.task import AppTask
 
-    known = space.task(task)
     if not isinstance(known.loaded.task, AppTask) or known.loaded.task.contract != "device":
         raise BadInput(
             f"{known.loaded.head.name} was not captured, so nobody knows which launches of an application to replace.",

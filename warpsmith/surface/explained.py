@@ -35,6 +35,8 @@ def explanation_text(answer: answers.ExplainAnswer, out: Console) -> None:
     _footer(answer.profile, answer.reports, out)
     if answer.skills:
         out.print(Text(f"skills (warpsmith knowledge show NAME): {', '.join(answer.skills)}"), soft_wrap=True)
+    for said in answer.rhythm:
+        out.print(Text(f"escalate: {said}"), soft_wrap=True)
     edit = answer.edit
     gain = f"at most {edit.gain:.0%} of the time" if edit.gain > 0 else "nothing to gain"
     out.print(Text(f"\nnext edit ({edit.rule}, {gain}): {edit.edit}"), soft_wrap=True)

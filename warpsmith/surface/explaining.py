@@ -135,8 +135,17 @@ def explain(
         diagnoses=made,
         edit=first.edit,
         skills=tuple(skill.id for skill in load_for(made, library.skills).skills),
+        rhythm=_rhythm(space, known, tag),
         reports=_paths(space, found),
     )
+
+
+def _rhythm(space: Workspace, known: Known, tag: str) -> tuple[str, ...]:
+    """What the campaign asks for next; nothing where there is none."""
+    from warpsmith.surface.view import view
+
+    name = known.loaded.head.name
+    return view(space.history(name, tag), known.loaded.kernel).rhythm if tag in space.tags(name) else ()
 
 
 def _there(space: Workspace, known: Known, candidate: str, tag: str) -> str:
@@ -152,9 +161,12 @@ def _application(
     from warpsmith.model.profile import ProfileEffort
     from warpsmith.profilers.application import Application
     from warpsmith.surface.answers import ProfileAnswer
+    from warpsmith.surface.gpus import settle
 
     if tool == "sanitizer":
         raise BadInput("--tool sanitizer is for candidates.", f"Run 'compute-sanitizer {argv[0]}' by hand.")
+
+    settle(space.settings, needed=False)
 
     def keep(report: Path) -> str:
         return space.blobs.put(report.read_bytes())

@@ -44,12 +44,14 @@ def export(
         output: The folder of exports.
     """
     from warpsmith.ship.export.arrival import looker
+    from warpsmith.surface.gpus import settle
     from warpsmith.surface.shelves import shelf
     from warpsmith.surface.workspace import Workspace
 
     space = Workspace()
     if revert:
         return _reverted(space.outside_releases(space.root / output), name or _default_name(releases), format_)
+    settle(space.settings, needed=False)
     look = looker(shelf(space), space.home / "cache" / "build")
     return make_export(
         space, releases, format_, name, also, replace=replace, definition=definition, output=output, look=look

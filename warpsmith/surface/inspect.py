@@ -69,7 +69,7 @@ def diff_candidates(space: Workspace, a: str, b: str, task: str | None) -> DiffA
 
 
 def _fields(one: Candidate, two: Candidate) -> dict[str, tuple[Any, Any]]:
-    names = ("toolchain", "entry", "flags", "launch", "scratch", "tensor_map")
+    names = ("toolchain", "entry", "flags", "environment", "launch", "scratch", "tensor_map")
     first, second = one.model_dump(mode="json"), two.model_dump(mode="json")
     return {n: (first[n], second[n]) for n in names if first[n] != second[n]}
 

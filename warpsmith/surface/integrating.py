@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,14 +17,13 @@ if TYPE_CHECKING:
     from warpsmith.app.integrate import Fixer
     from warpsmith.app.loading import Described
     from warpsmith.app.site import Site
-    from warpsmith.model.app import Integration
     from warpsmith.model.candidate import Candidate
+    from warpsmith.model.release import Manifest
     from warpsmith.store.history import History
     from warpsmith.surface.answers_integrate import IntakeAnswer, IntegrateAnswer
     from warpsmith.surface.workspace import Known, Workspace
 
 STATUS = {"kept": 0, "rolled_back": 1, "short_circuit": 2}
-RESULT = {"kept": "deployed", "rolled_back": "rolled_back", "short_circuit": "short_circuit"}
 INTAKES = "intake"
 
 
@@ -59,8 +57,8 @@ def integrate(
         budget: What mending may cost, such as money=1.5,tokens=200000,calls=40.
         recover: Only finish what an interrupted command left.
     """
-    from warpsmith.app.integrate import recover as finish
     from warpsmith.app.loading import load_app
+    from warpsmith.app.outcomes import recover as finish
     from warpsmith.app.site import Site
     from warpsmith.surface.answers_integrate import IntegrateAnswer
     from warpsmith.surface.workspace import Workspace
@@ -71,7 +69,7 @@ def integrate(
         raise BadInput("no candidate is named.", "Name a release, a folder, an id or best; or --recover.")
     with Site(described, space.home, environment(space)) as site:
         if recover:
-            return IntegrateAnswer(recovered=finish(site))
+            return IntegrateAnswer(recovered=finish(site), ledger=_tell(site))
         chosen = choose(space, described, candidate, task, tag)
         return carry_out(space, site, chosen, fix=fix, budget=budget)
 
@@ -83,7 +81,7 @@ def carry_out(space: Workspace, site: Site, chosen: Chosen, *, fix: bool, budget
     from warpsmith.app.neighbours import clear
     from warpsmith.surface.answers_integrate import IntegrateAnswer
 
-    wish = Wanted(chosen.candidate, chosen.sources, chosen.of, chosen.gain)
+    wish = Wanted(chosen.candidate, chosen.sources, chosen.of, chosen.gain, str(chosen.ledger or ""))
     fixer: Fixer | None = None
     close: Callable[[], None] = lambda: None  # noqa: E731
     if fix:
@@ -97,28 +95,34 @@ def carry_out(space: Workspace, site: Site, chosen: Chosen, *, fix: bool, budget
         made = work(site, wish, fixer=fixer, hygiene=hygiene, tell=partial(print, file=sys.stderr))
     finally:
         close()
-    return IntegrateAnswer(exit_status=STATUS[made.outcome], integration=made, ledger=_tell(chosen, made))
+        ledger = _tell(site)
+    return IntegrateAnswer(exit_status=STATUS[made.outcome], integration=made, ledger=ledger)
 
 
 def recovering(site: Site) -> None:
     """Finish what an interrupted command left, and say so."""
-    from warpsmith.app.integrate import recover
+    from warpsmith.app.outcomes import recover
 
     if said := recover(site):
         print(said, file=sys.stderr)  # noqa: T201
+    _tell(site)
 
 
 def environment(space: Workspace) -> dict[str, str]:
-    """What applications find in their environment: the user's own, without the keys of models."""
+    """What applications find in their environment: the user's own, with one GPU to see and without the keys of
+    models.
+    """
     from warpsmith.surface.asked import without_keys
+    from warpsmith.surface.gpus import settle
 
+    settle(space.settings, needed=False)
     return without_keys(os.environ, space.settings)
 
 
 def choose(space: Workspace, described: Described, name: str, task: str, tag: str) -> Chosen:
     """The candidate of that name. Raises BadInput."""
     if "@" in name:
-        return _released(space, described, name)
+        return _released(space, described, name, task)
     known = known_task(space, described, task)
     if known is None:
         return _of_folder_or_ledger(space, described, name)
@@ -158,11 +162,12 @@ def _chosen(space: Workspace, described: Described, candidate: Candidate, task: 
     return Chosen(candidate, _sources(space, candidate), task, None)
 
 
-def _released(space: Workspace, described: Described, name: str) -> Chosen:
+def _released(space: Workspace, described: Described, name: str, task: str) -> Chosen:
     from warpsmith.surface.shelves import released_task, shelf
 
     there = shelf(space)
     manifest = there.manifest(there.find(name))
+    _check_fits(space, described, manifest, task)
     released_task(space, manifest, there.place(manifest.name, manifest.version))
     weights = described.app.weights or {w.name: w.weight for w in manifest.workloads}
     logs = {w.name: -math.log(w.gain.speedup) for w in manifest.workloads if w.name in weights}
@@ -172,6 +177,26 @@ def _released(space: Workspace, described: Described, name: str) -> Chosen:
     known = _chosen(space, described, manifest.candidate, manifest.name, "main")
     gain = -math.expm1(mean)
     return Chosen(manifest.candidate, known.sources, manifest.spec, gain, known.history, known.ledger)
+
+
+def _check_fits(space: Workspace, described: Described, manifest: Manifest, task: str) -> None:
+    """Refuse a release of another task, or for other hardware, than the application's kernel. Raises BadInput."""
+    spec, app = manifest.spec, described.app
+    if manifest.hardware != app.hardware:
+        raise BadInput(
+            f"{spec} is for {manifest.hardware}, and the kernel of {app.name} runs on {app.hardware}.",
+            "Name another release, or correct hardware in app.toml.",
+        )
+    wanted = task or app.task
+    if not wanted or wanted == manifest.name:  # a release also fits where only its name is known, and no task is here
+        return
+    known = known_task(space, described, task)
+    if known is not None and known.loaded.head.name != manifest.name:
+        raise BadInput(
+            f"{spec} is of the task {manifest.name}, and the kernel of {app.name} is tuned by"
+            f" {known.loaded.head.name}.",
+            "Name a release of that task, or say with --task which task the kernel is of.",
+        )
 
 
 def judged_gain(h: History, candidate: str, weights: Mapping[str, float]) -> float | None:
@@ -209,30 +234,16 @@ def _sources(space: Workspace, candidate: Candidate) -> dict[str, str]:
     return {s.path: space.blobs.get(s.content).decode(errors="replace") for s in candidate.sources}
 
 
-def _tell(chosen: Chosen, made: Integration) -> str:
-    """Write the outcome into the ledger that knows the candidate; returns its path."""
-    from warpsmith.model.campaign import Decided
-    from warpsmith.store.ledger import Ledger
+def _tell(site: Site) -> str:
+    """Tell the ledgers what became of this integration, and of those that were interrupted; the last one's path."""
+    from warpsmith.app.outcomes import tell
 
-    if chosen.ledger is None:
-        return ""
-    event = Decided.model_validate(
-        {
-            "candidate": chosen.candidate.id,
-            "decision": "integrate",
-            "result": RESULT[made.outcome],
-            "reason": f"{made.app}: {made.reason.splitlines()[0]}",
-            "at": time.time(),
-            "evidence": (made.evidence,),
-        }
-    )
     try:
-        with Ledger(chosen.ledger) as ledger:
-            ledger.append(event)
+        told = tell(site)
     except LedgerError as error:
-        print(f"the outcome is not in the ledger: {error}", file=sys.stderr)  # noqa: T201
+        print(f"the outcome is not in the ledger yet: {error}; the next command tries again", file=sys.stderr)  # noqa: T201
         return ""
-    return str(chosen.ledger)
+    return told[-1] if told else ""
 
 
 def intake(*sources: Path, name: str = "", replace: bool = False, output: Path = Path(INTAKES)) -> IntakeAnswer:

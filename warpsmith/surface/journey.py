@@ -37,6 +37,7 @@ class Journey:
     tag: str = "main"
     budget: str = ""
     fix: bool = False
+    no_webhook: bool = False
 
     @property
     def folder(self) -> Path:
@@ -158,15 +159,18 @@ class Optimize:
     def run(self, given: Mapping[str, str]) -> Result:
         """Run or resume it."""
         from warpsmith.surface.budgets import budget_of
+        from warpsmith.surface.notices import Notices
         from warpsmith.surface.render import progress
         from warpsmith.surface.view import view
 
         space, known = self.journey.space, self.journey.known(given)
         assert known is not None
         limits = budget_of(self.journey.budget, space.settings)
-        h = space.optimize(known, self.journey.tag, limits, progress(space))
-        seen = view(h, known.loaded.kernel)
         name = known.loaded.head.name
+        with Notices(space, name, self.journey.tag, disabled=self.journey.no_webhook) as notices:
+            h = space.optimize(known, self.journey.tag, limits, notices.watching(progress(space)))
+            seen = view(h, known.loaded.kernel)
+            notices.finished(seen, "")
         if not seen.promotable:
             return Result(said="", stop=f"no candidate of {name} is clearly faster than its baseline", exit_status=2)
         return Result(

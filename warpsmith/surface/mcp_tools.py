@@ -20,8 +20,8 @@ from warpsmith.mark import permitted
 from warpsmith.surface import api
 from warpsmith.surface.cli import HIDDEN, annotation
 
-NOT_TOOLS = {"mcp"}
-"""Verbs that would serve themselves."""
+NOT_TOOLS = {"mcp", "gpu_exec", "serve"}
+"""Verbs that would serve themselves, become another program, or go on until they are ended."""
 GIVEN_BY_JSON = {"application"}
 """Parameters that a command line takes from behind ``--``, and a tool as they are."""
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from warpsmith.surface.view import Ratio
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -80,15 +84,46 @@ def parameters(values: dict[str, int]) -> str:
     return " ".join(f"{name}={value}" for name, value in values.items())
 
 
+def power_text(ratio: Ratio | None) -> str:
+    """``1.2 %``: the smallest gain that would have been found 9 times in 10."""
+    return f"{ratio.detectable:.2%}" if ratio is not None and ratio.detectable is not None else "-"
+
+
+def ratio_text(ratio: Ratio | None) -> str:
+    """``1.84x [1.81, 1.87]``; the interval is left out where it is not known."""
+    if ratio is None:
+        return "-"
+    if ratio.low is None or ratio.high is None:
+        return f"{ratio.speedup:.3f}x"
+    return f"{ratio.speedup:.3f}x [{ratio.low:.3f}, {ratio.high:.3f}]"
+
+
+class Set(Protocol):
+    """Whatever has parameters and an environment."""
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """By name."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """By name."""
+
+
+def settings(of: Set) -> str:
+    """Parameters and environment in one line."""
+    return " ".join(f"{name}={value}" for name, value in {**of.parameters, **of.environment}.items())
+
+
 def one_line(text: str, most: int = 0) -> str:
     """White space collapsed; cut to ``most`` characters where that is given."""
     line = " ".join(text.split())
     return f"{line[: most - 1].rstrip()}…" if 0 < most < len(line) else line
 
 
-def cell(text: str) -> str:
-    """Text for one cell of a Markdown table: one line, nothing in it active."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~&!])", r"\\\1", one_line(text, 160))
+def cell(text: str, most: int = 160) -> str:
+    """Text for one cell of a Markdown table: one line, nothing in it active, cut to ``most`` characters."""
+    return re.sub(r"([\\`*_{}\[\]<>|#~&!])", r"\\\1", one_line(text, most))
 
 
 def coordinate(value: float) -> str:

@@ -46,6 +46,7 @@ def observe(
     from warpsmith.errors import BadInput
     from warpsmith.model.observed import SUFFIX
     from warpsmith.surface.answers_app import ObserveAnswer
+    from warpsmith.surface.gpus import settle
     from warpsmith.surface.workspace import Workspace
 
     if for_ is not None and for_ <= 0:
@@ -56,6 +57,7 @@ def observe(
     home = space.home
     if output is not None:
         space.outside_releases(output)
+    settle(space.settings, needed=False)
     said = app(application)
     if function:
         found = functions.observe(said, function, for_, sys.stderr.fileno())

@@ -16,7 +16,7 @@ from warpsmith.model.candidate import Candidate
 from warpsmith.model.profile import Profile, ProfileEffort
 from warpsmith.model.step import Explain, Fault, ProfileRequest, Result
 from warpsmith.model.target import Target
-from warpsmith.model.task import KernelTask
+from warpsmith.model.task import AppTask, KernelTask
 from warpsmith.profilers.tools import available
 from warpsmith.store.files import write_atomic
 
@@ -63,6 +63,7 @@ def profile_request(
         task=task,
         task_digest=known.loaded.digest,
         candidate=candidate,
+        baseline=known.baseline if isinstance(task, AppTask) else None,
         target=target,
         tool=tool or usual_tool(task),
         effort=effort,
@@ -71,6 +72,7 @@ def profile_request(
         timeout_s=space.settings.call_timeout_s,
         limit_s=limit_s or LIMIT_S[effort],
         cache=str(space.home / "cache"),
+        fixtures=str(space.home / "fixtures") if isinstance(task, AppTask) else "",
     )
 
 

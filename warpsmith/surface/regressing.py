@@ -18,11 +18,11 @@ from warpsmith.analyse.compare import logs
 from warpsmith.analyse.regress import Key, Quantity, fails, regress
 from warpsmith.errors import BadInput
 from warpsmith.model.base import short
+from warpsmith.model.head import Direction
 from warpsmith.model.metrics import METRICS, show
 from warpsmith.model.profile import Profile
 from warpsmith.model.release import BENCHMARK
 from warpsmith.model.target import Target
-from warpsmith.model.task import Direction
 from warpsmith.store.files import write_atomic
 from warpsmith.surface.answers import NO, YES, BenchAnswer, BenchEntry
 from warpsmith.surface.answers_ship import RegressAnswer

@@ -198,8 +198,9 @@ class Promotion:
         """Put it on the shelf; the answer, or what was found too late."""
         assert found.evaluation is not None and found.comparison is not None and found.sanitized is not None
         key = signing_key(self.space)
-        fixtures = {self.task.reference: digest_bytes((self.known.loaded.folder / self.task.reference).read_bytes())}
-        if isinstance(self.task, AppTask):
+        said = {self.task.reference: digest_bytes((self.known.loaded.folder / self.task.reference).read_bytes())}
+        fixtures = dict(said)
+        if isinstance(self.task, AppTask):  # its own page names them, so its identity has them without
             fixtures |= {f"fixture {number}": one for number, one in enumerate(self.task.fixtures)}
         gathered = drafting.Gathered(
             version=self.version,
@@ -230,7 +231,7 @@ class Promotion:
             },
         )
         files, contents = drafting.contents(gathered)
-        if late := refusals.size(files) + refusals.task(task_digest(self.task, fixtures), self.campaign.task):
+        if late := refusals.size(files) + refusals.task(task_digest(self.task, said), self.campaign.task):
             return self._answer(found, late), late
         draft = drafting.manifest(gathered, files)
         try:
@@ -284,7 +285,9 @@ def promote_candidate(
     """Promote a candidate of the campaign ``tag``. Raises BadInput for what is named and not there."""
     task = known.loaded.kernel
     if task is None:
-        raise BadInput(f"{known.loaded.head.name}: only kernel tasks can be released.", "Name one.")
+        raise BadInput(
+            f"{known.loaded.head.name}: only kernel tasks can be released.", "'show ID' has an overlay's files."
+        )
     name = task.name
     space.history(name, tag)  # without a campaign there is nothing to promote
     with Ledger(space.ledger(name, tag)) as ledger:

@@ -17,13 +17,17 @@ from warpsmith.analyse.standing import standing
 from warpsmith.campaign import Watcher
 from warpsmith.model.base import short
 from warpsmith.model.campaign import Event, Finished, Started
-from warpsmith.model.evaluation import Evaluation
+from warpsmith.model.evaluation import Evaluation, Trust
 from warpsmith.model.step import Explain, Fault, Measure, Proposal
 from warpsmith.store.history import History
 from warpsmith.surface import answers
 from warpsmith.surface.asked import sentence
 from warpsmith.surface.explained import explanation_text, profile_text
-from warpsmith.surface.view import Ratio, Row, View, ratio_of
+from warpsmith.surface.labelled import LabelledRun
+from warpsmith.surface.metric_charts import amount
+from warpsmith.surface.numbers import power_text, ratio_text, settings
+from warpsmith.surface.reported import REPORTED, metrics, reported
+from warpsmith.surface.view import Row, View, ratio_of
 
 if TYPE_CHECKING:
     from warpsmith.surface.workspace import Workspace
@@ -38,9 +42,13 @@ def show(answer: answers.Answer) -> None:
         render_agents,
         render_app,
         render_export,
+        render_gpu,
         render_install,
         render_integrate,
         render_knowledge,
+        render_load,
+        render_notify,
+        render_serving,
         render_ship,
     )
 
@@ -51,20 +59,6 @@ def show(answer: answers.Answer) -> None:
 @singledispatch
 def _render(answer: answers.Answer, out: Console) -> None:
     raise TypeError(f"no text for {type(answer).__name__}")
-
-
-def power_text(ratio: Ratio | None) -> str:
-    """``1.2 %``: the smallest gain that would have been found 9 times in 10."""
-    return f"{ratio.detectable:.2%}" if ratio is not None and ratio.detectable is not None else "-"
-
-
-def ratio_text(ratio: Ratio | None) -> str:
-    """``1.84x [1.81, 1.87]``; the interval is left out where it is not known."""
-    if ratio is None:
-        return "-"
-    if ratio.low is None or ratio.high is None:
-        return f"{ratio.speedup:.3f}x"
-    return f"{ratio.speedup:.3f}x [{ratio.low:.3f}, {ratio.high:.3f}]"
 
 
 def seconds_text(seconds: float) -> str:
@@ -120,6 +114,9 @@ def _(answer: answers.CheckAnswer, out: Console) -> None:
 
 def _render_evaluation(evaluation: Evaluation, out: Console) -> None:
     out.print(Text(f"{short(evaluation.candidate)}  {evaluation.status}  {evaluation.detail}".rstrip()))
+    if evaluation.trust is Trust.harness_reported:
+        reported(evaluation, out)
+        return
     table = Table("workload", "status", "calls verified", "worst row", "limit", "beside the baseline", "detail")
     for result in evaluation.workloads:
         worst = max((e.worst_row for e in result.errors), default=0.0)
@@ -147,15 +144,21 @@ def _(answer: answers.BenchAnswer, out: Console) -> None:
     for entry in answer.entries:
         table.add_row(
             entry.name, short(entry.candidate.id), entry.status, entry.verdict or "-", ratio_text(entry.ratio),
-            power_text(entry.ratio), ", ".join(entry.regressed),
+            power_text(entry.ratio), ", ".join((*entry.regressed, *entry.broken)),
         )  # fmt: skip
     out.print(table)
     for entry in answer.entries:
         for workload, ratio in entry.workloads.items():
             out.print(f"  {entry.name}  {workload}: {ratio_text(ratio)}", highlight=False)
+        if entry.evaluation.trust is Trust.harness_reported:
+            reported(entry.evaluation, out)
         if entry.detail:
             out.print(Text(f"  {entry.name}: {entry.detail}"))
     out.print(f"report: {answer.report}", highlight=False, soft_wrap=True)
+    for what, path in answer.files.items():
+        out.print(Text(f"{what}: {path}"), soft_wrap=True)
+    if answer.note:
+        out.print(Text(answer.note), soft_wrap=True)
 
 
 @_render.register
@@ -173,19 +176,45 @@ def _(answer: answers.OptimizeAnswer, out: Console) -> None:
         )
         out.print(f"speed-up:  {ratio_text(seen.ratio)} over the baseline, {seen.verdict}, {gate}", highlight=False)
         out.print(f"power:     a gain of {power_text(seen.ratio)} is found 9 times in 10", highlight=False)
+    if seen.trust == Trust.harness_reported:
+        out.print(f"trust:     {REPORTED}", highlight=False)
     out.print(f"stopped:   {seen.stopped_because or 'the plan is empty'}", highlight=False)
+    _render_rhythm(seen.rhythm, out)
     out.print(f"report:    {answer.report}", highlight=False, soft_wrap=True)
+
+
+def _render_labelled(runs: tuple[LabelledRun, ...], out: Console) -> None:
+    if not runs:
+        return
+    table = Table("at", "label", "candidate", "beside", "status", "verdict", "over it", "metrics (candidate, rival)")
+    for run in runs:
+        over = f"{run.speedup:.3f}x" if run.speedup else "-"
+        seen = "\n".join(f"{m.name}: {m.candidate:.4g}, {m.rival:.4g} {m.unit}" for m in run.metrics)
+        status = f"{run.status} {run.detail}".strip()
+        table.add_row(
+            run.at, Text(run.label), short(run.candidate), short(run.rival), Text(status), run.verdict or "-", over,
+            Text(seen),
+        )  # fmt: skip
+    out.print(table)
+
+
+def _render_rhythm(rhythm: tuple[str, ...], out: Console) -> None:
+    for said in rhythm:
+        out.print(Text(f"escalate:  {said}"), soft_wrap=True)
 
 
 def _render_workloads(seen: View, out: Console) -> None:
     if not seen.workloads:
         return
+    if seen.trust == Trust.harness_reported:
+        metrics(seen, out)
+        return
     table = Table("workload", "best", "baseline", "speed-up", "GB/s", "GFLOP/s", "share of copy rate")
     for w in seen.workloads:
         table.add_row(
             w.name,
-            seconds_text(w.candidate_s),
-            seconds_text(w.rival_s),
+            amount(w.candidate, w.unit),
+            amount(w.rival, w.unit),
             ratio_text(w.ratio),
             f"{w.bytes_per_s / 1e9:.1f}" if w.bytes_per_s else "-",
             f"{w.flops_per_s / 1e9:.1f}" if w.flops_per_s else "-",
@@ -229,6 +258,8 @@ def _(answer: answers.HistoryAnswer, out: Console) -> None:
     out.print(table)
     if said := sentence(answer.costs):
         out.print(f"asked of models: {said}", highlight=False, soft_wrap=True)
+    _render_labelled(answer.labelled, out)
+    _render_rhythm(answer.rhythm, out)
     out.print(f"ledger: {answer.ledger} (sha256 {answer.ledger_sha256[:16]})", highlight=False, soft_wrap=True)
     for path in answer.exported:
         out.print(f"wrote {path}", highlight=False, soft_wrap=True)
@@ -239,7 +270,7 @@ def _(answer: answers.ShowAnswer, out: Console) -> None:
     row = answer.row
     out.print(Text(f"{row.id}  {row.origin}  of {answer.task}"), soft_wrap=True)
     out.print(Text(f"{row.status}  {row.verdict or '-'}  {ratio_text(row.ratio)}  {row.why}"), soft_wrap=True)
-    out.print(Text(f"parameters: {_parameters(row.parameters) or 'none'}\nmemo: {row.memo}"), soft_wrap=True)
+    out.print(Text(f"parameters: {settings(row) or 'none'}\nmemo: {row.memo}"), soft_wrap=True)
     for evaluation in answer.evaluations:
         out.print(Text(f"-- {evaluation.effort} beside {short(evaluation.rival)}"))
         _render_evaluation(evaluation, out)
@@ -270,7 +301,7 @@ def _parameters(parameters: dict[str, int]) -> str:
 
 
 def _label(row: Row) -> str:
-    return row.memo if row.origin == "submitted" and row.memo else _parameters(row.parameters) or row.memo
+    return row.memo if row.origin == "submitted" and row.memo else settings(row) or row.memo
 
 
 def progress(space: Workspace) -> Watcher:

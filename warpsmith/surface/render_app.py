@@ -43,7 +43,8 @@ def _observation(seen: Observation, out: Console) -> None:
             speed = "" if one.speed == "all" else f" {one.speed}"
             times = [seconds_text(t) for t in (one.p25_s, one.p50_s, one.p95_s)]
             shape = (_extents(one.grid), _extents(one.block) + speed)
-            table.add_row(f"{one.share:.1%}", name, *shape, str(one.launches), *times, _scalars(kernel, one))
+            count = f"{one.launches} ({one.by_graphs} by graphs)" if one.by_graphs else str(one.launches)
+            table.add_row(f"{one.share:.1%}", name, *shape, count, *times, _scalars(kernel, one))
         if kernel.configurations_seen > len(kernel.configurations):
             more = kernel.configurations_seen - len(kernel.configurations)
             table.add_row("", Text(f"  and {more} more, {1 - kernel.covered:.1%} of its time"))

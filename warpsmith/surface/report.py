@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from warpsmith.analyse.compare import SMALLEST_MARGIN
 from warpsmith.model.base import short
 from warpsmith.surface.asked import sentence
 from warpsmith.surface.charts import curve, forest, roofline
+from warpsmith.surface.metric_charts import amount, metric_chart
 from warpsmith.surface.numbers import (
     cell,
     coordinate,
@@ -30,24 +31,27 @@ from warpsmith.surface.numbers import (
     one_line,
     parameters,
     percent,
+    settings,
     si,
     significant,
     size,
     times,
 )
+from warpsmith.surface.series import MetricSeries
 from warpsmith.surface.view import CurvePoint, Ratio, Row, View
 
 SHOWN_IN_MARKDOWN = 20
 """Candidates that the Markdown report lists; the HTML report lists all."""
 
 
-def render_html(view: View, sources: dict[str, str], version: str) -> str:
+def render_html(view: View, sources: dict[str, str], version: str, metrics: Sequence[MetricSeries] = ()) -> str:
     """The whole report as one HTML file that needs no network.
 
     Args:
         view: What is shown.
         sources: File name to text of the best candidate.
         version: Of the program that writes the report.
+        metrics: What is drawn beside the best so far: nothing where time alone decides.
     """
     intervals = [w.ratio for w in view.workloads] + ([view.ratio] if view.ratio else [])
     against_peers = [r for p in view.peers for r in (p.best_over_peer, *p.workloads.values()) if r]
@@ -57,6 +61,7 @@ def render_html(view: View, sources: dict[str, str], version: str) -> str:
             **_said(view, version),
             sources=sources,
             curve=curve(view),
+            metrics=[metric_chart(series, view.measured) for series in metrics],
             forest=forest(intervals, margin(view)),
             peer_forest=forest(against_peers, margin(view)),
             roofline=roofline(view.roof) if view.roof else None,
@@ -185,4 +190,5 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "short": short, "significant": significant, "times": times, "percent": percent, "error": error, "gain": gain,
     "duration": duration, "elapsed": elapsed, "giga": giga, "si": si, "size": size, "parameters": parameters,
     "one_line": one_line, "cell": cell, "xy": coordinate, "command": shlex.join,
+    "amount": amount, "settings": settings,
 }  # fmt: skip

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def run(
     app: Path, *, skip: tuple[str, ...] = (), again: tuple[str, ...] = (), tag: str = "main", budget: str = "",
-    proposer: str | None = None, fix: bool = False,
+    proposer: str | None = None, fix: bool = False, no_webhook: bool = False,
 ) -> RunAnswer:  # fmt: skip
     """The whole road of an application: observe, capture, optimize, trial, integrate; kept or rolled back.
 
@@ -30,6 +30,7 @@ def run(
         budget: Its budget, as 'optimize' takes it.
         proposer: Its proposer, as 'optimize' takes it.
         fix: Let a model mend what does not hold in the application.
+        no_webhook: Send no notification; the record of each says so.
     """
     from warpsmith.app.loading import load_app
     from warpsmith.app.site import Site
@@ -40,7 +41,7 @@ def run(
     from warpsmith.surface.workspace import Workspace
 
     space = Workspace(flags={"proposer": proposer})
-    journey = Journey(space, load_app(app), tag, budget, fix)
+    journey = Journey(space, load_app(app), tag, budget, fix, no_webhook)
     with Site(journey.described, space.home, environment(space)) as site:
         recovering(site)
     tell = partial(_tell, len(STAGES))
@@ -60,7 +61,7 @@ def _tell(total: int, report: StageReport) -> None:
 
 
 def _integration(report: StageReport) -> Integration | None:
-    from warpsmith.app.integrate import REPORT
+    from warpsmith.app.outcomes import REPORT
     from warpsmith.model.app import Integration
 
     path = Path(report.gives.get("evidence", "")) / REPORT

@@ -12,6 +12,7 @@ from warpsmith.model.target import Target
 from warpsmith.ship.shelf import Shelf
 from warpsmith.ship.staleness import changes
 from warpsmith.store.folders import load_candidate, load_task
+from warpsmith.surface.gpus import settle
 from warpsmith.surface.workspace import Known, Workspace
 
 
@@ -59,6 +60,8 @@ def here(hardware: str) -> Target | None:
 
 def stale(space: Workspace, manifest: Manifest) -> tuple[str, ...]:
     """What changed since the release was measured, as far as this machine and project can tell."""
+    if manifest.hardware == "cuda":
+        settle(space.settings, needed=False)
     task = baseline = None
     try:
         known = space.task(str(space.root / "tasks" / manifest.name))

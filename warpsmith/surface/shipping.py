@@ -23,6 +23,7 @@ def promote(
     trade_off: tuple[str, ...] = (),
     evidence: tuple[Path, ...] = (),
     tag: str = "main",
+    no_webhook: bool = False,
 ) -> answers_ship.PromoteAnswer:
     """Release a candidate: measure it again, gather the five artefacts, and put it on the shelf, whole or not at all.
 
@@ -39,16 +40,22 @@ def promote(
         trade_off: A known trade-off, once for each; workloads without a gain are named anyway.
         evidence: Profiler reports that were made elsewhere; they are checked as our own are.
         tag: The campaign that the candidate belongs to.
+        no_webhook: Send no notification; the record of each says so.
     """
+    from warpsmith.surface.notices import Notices
     from warpsmith.surface.releasing import promote_candidate
 
     space = _workspace()
-    return promote_candidate(space, space.task(task), version, candidate, notes, trade_off, evidence, tag)
+    known = space.task(task)
+    with Notices(space, known.loaded.head.name, tag, disabled=no_webhook) as notices:
+        answer = promote_candidate(space, known, version, candidate, notes, trade_off, evidence, tag)
+        notices.promoted(answer)
+    return answer
 
 
 def reject(
     task: str, candidate: str, *, claim: str, why: str, evidence: tuple[str, ...] = (), next_blocker: str = "",
-    tag: str = "main",
+    tag: str = "main", no_webhook: bool = False,
 ) -> answers_ship.RejectAnswer:  # fmt: skip
     """Keep negative knowledge: what was claimed of a candidate, what speaks against it, and what blocks the next try.
 
@@ -62,11 +69,17 @@ def reject(
         evidence: A report, a candidate's id or a figure, once for each.
         next_blocker: What would have to change before another try is worth while.
         tag: The campaign that the candidate belongs to.
+        no_webhook: Send no notification; the record of each says so.
     """
+    from warpsmith.surface.notices import Notices
     from warpsmith.surface.rejecting import reject_candidate
 
     space = _workspace()
-    return reject_candidate(space, space.task(task), candidate, claim, why, evidence, next_blocker, tag)
+    known = space.task(task)
+    with Notices(space, known.loaded.head.name, tag, disabled=no_webhook) as notices:
+        answer = reject_candidate(space, known, candidate, claim, why, evidence, next_blocker, tag)
+        notices.rejected(answer)
+    return answer
 
 
 def verify(
@@ -102,20 +115,24 @@ def releases(task: str = "") -> answers_ship.ReleasesAnswer:
 
 
 def handoff(
-    release: str, *, to: Consumer, output: Path = Path("handoffs"), hook: Callable[[Workspace], Hook] | None = None
-) -> answers_ship.HandOffAnswer:
+    release: str, *, to: Consumer, output: Path = Path("handoffs"), no_webhook: bool = False,
+    hook: Callable[[Workspace], Hook] | None = None,
+) -> answers_ship.HandOffAnswer:  # fmt: skip
     """Hand a release to a consumer, as one JSON file.
 
     Args:
         release: As group/name@version, or group/name for its latest.
         to: decision (promotion metadata), verification (benchmark and profile evidence) or runtime (the artefact).
         output: The folder of hand-offs.
-        hook: Called with the workspace; what it returns is told of the hand-off (notifications).
+        no_webhook: Send no notification; the record of each says so.
+        hook: Called with the workspace; what it returns is told of the hand-off, after the notifications are.
     """
     from warpsmith.surface.listing import hand_over
+    from warpsmith.surface.notices import Notices
 
     space = _workspace()
-    return hand_over(space, release, to, output, (hook(space),) if hook else ())
+    with Notices(space, release.partition("@")[0], disabled=no_webhook) as notices:
+        return hand_over(space, release, to, output, (notices.handed_off, *((hook(space),) if hook else ())))
 
 
 def regress(

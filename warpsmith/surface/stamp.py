@@ -3,31 +3,59 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from warpsmith.errors import BadInput
 
 TEMPLATES = Path(__file__).parent / "templates"
 PLACE = "__TASK__"
-"""What the task's name replaces in every file of a template."""
+"""What the task's name replaces in every file of a template; others stand beside it (``Subject.places``)."""
+ANY = "any"
+"""The hardware in the name of a template that all templates of its kind begin with."""
 
 
-def stamp(tasks: Path, name: str, kind: str, hardware: str) -> tuple[Path, tuple[str, ...]]:
+def stamp(
+    tasks: Path, name: str, kind: str, hardware: str, places: Mapping[str, str] | None = None
+) -> tuple[Path, tuple[str, ...]]:
     """Make ``tasks/<name>``; returns the folder and its files. Raises BadInput and changes nothing where it cannot."""
+    folder, template = checked(tasks, name, kind, hardware)
+    said = {PLACE: name, **(places or {})}
+    sources = _files(TEMPLATES / f"{kind}-{ANY}") | _files(template)
+    written = []
+    for relative, path in sorted(sources.items()):
+        target = folder / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        text = path.read_text()
+        for place, value in said.items():
+            text = text.replace(place, value)
+        target.write_text(text)
+        written.append(relative)
+    return folder, tuple(written)
+
+
+def checked(tasks: Path, name: str, kind: str, hardware: str) -> tuple[Path, Path]:
+    """The folder to be made and its template. Raises BadInput where there is no such template, or the folder exists."""
     if not re.fullmatch(r"[a-z0-9_\-]+/[a-z0-9_\-]+", name):
         raise BadInput(f"{name!r} is no task name.", "Use group/name in small letters, digits, '-' and '_'.")
     template = TEMPLATES / f"{kind}-{hardware}"
-    if not template.is_dir():
-        known = ", ".join(sorted(p.name.replace("-", " on ") for p in TEMPLATES.iterdir() if p.is_dir()))
-        raise BadInput(f"there is no template for a {kind} task on {hardware}.", f"There are: {known}.")
+    if hardware == ANY or not template.is_dir():
+        stamped = (p.name for p in TEMPLATES.iterdir() if p.is_dir() and not p.name.endswith(f"-{ANY}"))
+        known = ", ".join(sorted(n.replace("-", " on ") for n in stamped if "-" in n))
+        captured = "'warpsmith capture' makes them from a running application. " if kind == "app" else ""
+        raise BadInput(f"there is no template for {kind} tasks on {hardware}.", f"{captured}There are: {known}.")
     folder = tasks / name
     if folder.exists():
         raise BadInput(f"{folder} exists already.", "Choose another name, or remove it.")
-    written = []
-    for path in sorted(p for p in template.rglob("*") if p.is_file()):
-        relative = path.relative_to(template)
-        target = folder / relative.with_suffix("") if path.suffix == ".template" else folder / relative
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(path.read_text().replace(PLACE, name))
-        written.append(str(target.relative_to(folder)))
-    return folder, tuple(written)
+    return folder, template
+
+
+def _files(template: Path) -> dict[str, Path]:
+    """The files of a template by the path that they are written to."""
+    found = {}
+    for path in template.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            relative = path.relative_to(template)
+            kept = relative.with_suffix("") if path.suffix == ".template" else relative
+            found[kept.as_posix()] = path
+    return found

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from warpsmith.errors import BadInput, LedgerError, Missing
-from warpsmith.model.base import digest, short
 
 if TYPE_CHECKING:
     from warpsmith.app.running import App
@@ -83,13 +82,9 @@ def named(space: Workspace, name: str, task: str, tag: str) -> tuple[Known, Cand
     from warpsmith.store.folders import CANDIDATE_FILE, TASK_FILE
     from warpsmith.surface.capturing import known_of
     from warpsmith.surface.inspect import find
-    from warpsmith.surface.shelves import shelf
 
     if "@" in name:
-        there = shelf(space)
-        manifest = there.manifest(there.find(name))
-        known = known_of(space, task or str(space.root / "tasks" / manifest.name))
-        return known, manifest.candidate, _ledger(space, known, manifest.candidate, tag)
+        return _released(space, name, task, tag)
     if not task and (Path(name) / CANDIDATE_FILE).is_file():
         above = [p for p in Path(name).resolve().parents if (p / TASK_FILE).is_file()]
         if not above:
@@ -105,6 +100,19 @@ def named(space: Workspace, name: str, task: str, tag: str) -> tuple[Known, Cand
     known = known_of(space, task)
     chosen = space.candidate(known, name, tag)
     return known, chosen, _ledger(space, known, chosen, tag)
+
+
+def _released(space: Workspace, name: str, task: str, tag: str) -> tuple[Known, Candidate, Path | None]:
+    """A release with its task as it brings it, so that a project without the task can try it too."""
+    from warpsmith.surface.capturing import captured, known_of
+    from warpsmith.surface.shelves import released_task, shelf
+
+    there = shelf(space)
+    manifest = there.manifest(there.find(name))
+    known = captured(released_task(space, manifest, there.place(manifest.name, manifest.version)))
+    if task and (other := known_of(space, task).loaded.head.name) != manifest.name:
+        raise BadInput(f"{manifest.spec} is of the task {manifest.name}, and not of {other}.", "Leave --task out.")
+    return known, manifest.candidate, _ledger(space, known, manifest.candidate, tag)
 
 
 def _ledger(space: Workspace, known: Known, candidate: Candidate, tag: str) -> Path | None:
@@ -124,6 +132,7 @@ def carry_out(
     from warpsmith.app.probe import probe
     from warpsmith.app.swapping import rules
     from warpsmith.app.trial import Bench, kept_image, recorded
+    from warpsmith.model.base import short
     from warpsmith.model.task import AppTask
     from warpsmith.store.files import write_atomic
     from warpsmith.surface.answers_app import TrialAnswer
@@ -232,6 +241,7 @@ class TrialStage:
     def inputs(self, given: Mapping[str, str]) -> Mapping[str, str]:
         """Candidate, task, and what is run."""
         from warpsmith.app.stages import of_files
+        from warpsmith.model.base import digest
 
         described = self.journey.described
         files = of_files(described.root, described.app.artefacts or described.app.edited)

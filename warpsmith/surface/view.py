@@ -8,7 +8,7 @@ import math
 import statistics
 from collections.abc import Mapping
 
-from warpsmith.analyse.compare import Comparison, Effect, Verdict, compare, effect
+from warpsmith.analyse.compare import Comparison, Effect, Verdict, compare, effect, logs
 from warpsmith.analyse.costs import Costs, costs
 from warpsmith.analyse.rates import upper95
 from warpsmith.analyse.reasons import status_of, strongest, why
@@ -17,10 +17,13 @@ from warpsmith.analyse.standing import Standing, direct, standing
 from warpsmith.campaign import asking_ends
 from warpsmith.model.base import Record
 from warpsmith.model.campaign import Campaign
-from warpsmith.model.evaluation import Build, Effort, Evaluation
+from warpsmith.model.evaluation import Build, Effort, Evaluation, Metric, Trust
+from warpsmith.model.head import Direction
 from warpsmith.model.target import Target
 from warpsmith.model.task import KernelTask
+from warpsmith.propose.agent_card import asked_for
 from warpsmith.store.history import History
+from warpsmith.surface.labelled import LabelledRun, labelled
 from warpsmith.surface.limits import Limits, limits, why_not
 
 
@@ -45,6 +48,8 @@ class Row(Record):
     origin: str
     parent: str | None
     parameters: dict[str, int]
+    environment: dict[str, str] = {}
+    """Of an overlay: variables that its runs see."""
     memo: str
     status: str
     """A named status, ``untried``, or ``lost`` (faults only)."""
@@ -62,6 +67,24 @@ class Row(Record):
     """Why it was kept or rejected, in a sentence."""
     measurements: int | None = None
     """How many measurements the campaign had made when this one was first measured."""
+    trust: str | None = None
+    """Who vouches for its numbers: ``judged`` or ``harness_reported``; None where none were taken."""
+
+
+class MetricRow(Record):
+    """A metric of the best candidate's proof beside the objective."""
+
+    name: str
+    unit: str
+    direction: Direction
+    candidate: float
+    rival: float
+    """Medians, in its unit."""
+    ratio: Ratio
+    """Above 1 means that the candidate is better, whichever way that is."""
+    allowed: float | None = None
+    """Guardrail: by what share it may be worse."""
+    broken: bool = False
 
 
 class WorkloadRow(Record):
@@ -69,9 +92,13 @@ class WorkloadRow(Record):
 
     name: str
     weight: float
-    candidate_s: float
-    rival_s: float
+    unit: str = "s"
+    """Of the objective."""
+    candidate: float
+    rival: float
+    """Medians of the objective, in its unit."""
     ratio: Ratio
+    others: tuple[MetricRow, ...] = ()
     error: float
     """Worst relative RMS of any row of any verified call."""
     limit: float
@@ -113,6 +140,11 @@ class View(Record):
     proposer: str
     seed: int
     target: Target
+    metric: str = "time"
+    """The objective; whichever way is better, a ratio above 1 is a gain."""
+    direction: Direction = Direction.minimize
+    trust: str = "judged"
+    """Who vouches for the numbers of the proof: ``judged``, or ``harness_reported``."""
     noise_floor: float
     noise_comparisons: int = 0
     """Comparisons of identical candidates that the floor comes from."""
@@ -148,6 +180,10 @@ class View(Record):
     conditions: tuple[str, ...]
     lineage: tuple[str, ...]
     """From the baseline to the best, by measured succession."""
+    labelled: tuple[LabelledRun, ...] = ()
+    """Evaluations that somebody made by hand under this tag."""
+    rhythm: tuple[str, ...] = ()
+    """What the history asks for next, in words: it is time to escalate. See propose.plateau."""
 
 
 def ratio_of(found: Effect, detectable: float | None = None) -> Ratio:
@@ -180,6 +216,9 @@ def view(h: History, task: KernelTask | None, measured: Mapping[str, float] | No
         proposer=c.proposer,
         seed=c.seed,
         target=c.target,
+        metric=c.objective.metric,
+        direction=c.objective.direction,
+        trust=_trust(h),
         noise_floor=c.noise_floor,
         noise_comparisons=c.noise_comparisons,
         noise_beyond=upper95(0, c.noise_comparisons) if c.noise_comparisons else None,
@@ -201,14 +240,14 @@ def view(h: History, task: KernelTask | None, measured: Mapping[str, float] | No
         curve=_curve(h, s, c),
         workloads=workloads,
         peers=tuple(_peer(h, s, c, name, x) for name, x in c.peers.items()),
-        roof=roof(
-            [(w.name, w.flops, w.bytes, w.candidate_s, w.copy_bytes_per_s) for w in workloads], c.peak_flops_per_s
-        ),
+        roof=roof([(w.name, w.flops, w.bytes, w.candidate, w.copy_bytes_per_s) for w in workloads], c.peak_flops_per_s),
         limits=limits(h, s, c, measured or {}),
         unexplained=why_not(h, s, c),
         build=proof.build if proof else None,
         conditions=proof.conditions if proof else (),
         lineage=s.leaders,
+        labelled=labelled(h),
+        rhythm=tuple(" ".join(said.removeprefix("- ").split()) for said in asked_for(h, s)),
     )
 
 
@@ -224,6 +263,7 @@ def _row(h: History, s: Standing, c: Campaign, identity: str) -> Row:
         origin=h.origins[identity],
         parent=candidate.parent,
         parameters=candidate.parameters,
+        environment=candidate.environment,
         memo=candidate.memo,
         status=status,
         detail=detail,
@@ -235,7 +275,14 @@ def _row(h: History, s: Standing, c: Campaign, identity: str) -> Row:
         leader=identity in s.leaders,
         why=why(s, c, identity, status, detail, answer, evaluation),
         measurements=next((n for n, p in enumerate(h.evaluations, 1) if p[0] == identity), None),
+        trust=evaluation.trust.value if evaluation else None,
     )
+
+
+def _trust(h: History) -> str:
+    """``harness_reported`` where any number of the history is."""
+    reported = any(e.trust is Trust.harness_reported for e in h.evaluations.values())
+    return (Trust.harness_reported if reported else Trust.judged).value
 
 
 def _curve(h: History, s: Standing, c: Campaign) -> tuple[CurvePoint, ...]:
@@ -275,9 +322,11 @@ def _workloads(proof: Evaluation, answer: Comparison, c: Campaign, task: KernelT
             WorkloadRow(
                 name=result.workload,
                 weight=c.weights.get(result.workload, 1.0),
-                candidate_s=seconds,
-                rival_s=statistics.median(metric.rival),
+                unit=metric.unit,
+                candidate=seconds,
+                rival=statistics.median(metric.rival),
                 ratio=ratio_of(answer.workloads[result.workload]),
+                others=tuple(_other(m, c) for m in result.metrics if m is not metric),
                 error=max((e.worst_row for e in result.errors), default=0.0),
                 limit=max((e.limit for e in result.errors), default=0.0),
                 calls=result.calls,
@@ -291,6 +340,21 @@ def _workloads(proof: Evaluation, answer: Comparison, c: Campaign, task: KernelT
             )
         )
     return tuple(rows)
+
+
+def _other(metric: Metric, c: Campaign) -> MetricRow:
+    found = effect(logs(metric))
+    guard = next((g for g in c.guardrails if g.metric == metric.name), None)
+    return MetricRow(
+        name=metric.name,
+        unit=metric.unit,
+        direction=metric.direction,
+        candidate=statistics.median(metric.candidate),
+        rival=statistics.median(metric.rival),
+        ratio=ratio_of(found),
+        allowed=guard.limit if guard else None,
+        broken=guard is not None and found.log > math.log1p(guard.limit),
+    )
 
 
 def _share(candidate: tuple[float, ...], copies: tuple[float, ...]) -> Ratio:

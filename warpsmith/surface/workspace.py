@@ -23,13 +23,17 @@ from warpsmith.crew import LocalCrew, write_step
 from warpsmith.errors import BadInput, WarpsmithError
 from warpsmith.execute.local import LocalExecutor, Session
 from warpsmith.judge import VERSION
+from warpsmith.judge.deadline import SHARE
 from warpsmith.judge.machine import detect
+from warpsmith.judge.nvml import gpus
+from warpsmith.judge.pin import must_see
 from warpsmith.knowledge.library import Library
 from warpsmith.mark import PROJECT
 from warpsmith.model.base import digest, short
 from warpsmith.model.campaign import Budget, Campaign
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Effort, Evaluation
+from warpsmith.model.harness import CommandTask, HarnessTask, ServingTask
 from warpsmith.model.step import Explain, Fault, Measure, ProfileRequest, Request, Result
 from warpsmith.model.target import Calibration, Target
 from warpsmith.propose import HABITS, PROPOSERS, Place, Proposer, habits
@@ -42,6 +46,7 @@ from warpsmith.store.ledger import Ledger, read_events
 from warpsmith.surface.asked import Recording, asker_for, without_keys
 from warpsmith.surface.bare import bare_campaign
 from warpsmith.surface.diagnoses import ceilings
+from warpsmith.surface.gpus import settle
 from warpsmith.surface.profiling import explains, profile_request
 from warpsmith.toolchains import Asked
 
@@ -182,10 +187,17 @@ class Workspace:
             configuration=configuration,
             cold=self.settings.cold,
             timeout_s=self.settings.call_timeout_s,
-            limit_s=self.settings.step_timeout_s,
+            limit_s=self.limit_s(known, step.effort),
             cache=str(self.home / "cache"),
             fixtures=str(self.home / "fixtures"),
         )
+
+    def limit_s(self, known: Known, effort: Effort) -> float:
+        """Longest time that a measurement may take: of the settings, and of a harness what its runs may take."""
+        task = known.loaded.task
+        if not isinstance(task, CommandTask | ServingTask):
+            return self.settings.step_timeout_s
+        return max(self.settings.step_timeout_s, task.longest_s(effort.pairs) / SHARE)
 
     def session(self, name: str) -> Session:
         """A judge session of this machine, with its log."""
@@ -241,7 +253,7 @@ class Workspace:
         """The campaign that the flags describe, on a calibrated device."""
         head, settings = known.loaded.head, self.settings
         own = HABITS.get(proposer, HABITS["sweep"])  # verbs that only measure ask nobody ("none")
-        calibration = self.calibrated(target)
+        calibration = self.floor(known, target)
         return Campaign(
             tag=tag,
             task_name=head.name,
@@ -258,9 +270,9 @@ class Workspace:
             objective=head.objective,
             guardrails=head.guardrails,
             min_gain=head.gate.min_gain if settings.min_gain < 0 else settings.min_gain,
-            noise_floor=calibration.noise_floor,
-            noise_comparisons=calibration.comparisons,
-            peak_flops_per_s=calibration.flops_per_s,
+            noise_floor=calibration.noise_floor if calibration else 0.0,
+            noise_comparisons=calibration.comparisons if calibration else 0,
+            peak_flops_per_s=calibration.flops_per_s if calibration else None,
             batch=own.batch if settings.batch < 0 else settings.batch,
             asks=own.asks if settings.asks < 1 else settings.asks,
             beam=own.beam,
@@ -292,6 +304,11 @@ class Workspace:
         """
         target = self.target(known)
         path = self.ledger(known.loaded.head.name, tag)
+        if known.loaded.kernel is None and proposer is None and self.settings.proposer != "sweep":
+            raise BadInput(
+                f"--proposer {self.settings.proposer} writes kernels, and {known.loaded.head.name} has none.",
+                "Use '--proposer sweep', and hand overlays in by 'warpsmith submit'.",
+            )
         asker = asker_for(self.settings, path.parent, budget, recording or Recording())
         proposer = proposer or self.proposer(self.settings.proposer, self.place(known, target, asker, contract))
         with Ledger(path) as ledger:
@@ -306,7 +323,15 @@ class Workspace:
 
     def target(self, known: Known) -> Target:
         """The device that the task asks for. Raises Missing where this machine has none."""
-        return detect(known.loaded.head.hardware)
+        return self.target_of(known.loaded.head.hardware)
+
+    def target_of(self, hardware: str) -> Target:
+        """The same by the word of a task; from then on this process sees no other GPU. Raises Missing, BadInput."""
+        if hardware == "cuda":
+            settle(self.settings)
+        found = detect(hardware)
+        must_see(found, gpus)
+        return found
 
     def calibrated(self, target: Target) -> Calibration:
         """What was measured of the device: from the last calibration, or measured now."""
@@ -314,6 +339,10 @@ class Workspace:
             return Calibration.model_validate_json(self._calibration_file(target).read_bytes())
         except (OSError, ValidationError):
             return self.calibrate(target)
+
+    def floor(self, known: Known, target: Target) -> Calibration | None:
+        """The calibration that counts for a task's comparisons; None for one of a harness, whose noise is its own."""
+        return None if isinstance(known.loaded.task, HarnessTask) else self.calibrated(target)
 
     def measured_ceilings(self, target: Target) -> dict[str, float]:
         """What a calibration measured of the device; nothing where there was none. Never measures."""
@@ -394,8 +423,13 @@ class Workspace:
         try:
             for attempt in range(self.settings.attempts):
                 answer = runs.run(
-                    key, attempt, lambda folder: write_step(folder, request, known.loaded.folder, self.blobs)
+                    key,
+                    attempt,
+                    lambda folder: write_step(folder, request, known.loaded.folder, self.blobs),
+                    request.limit_s,
                 )
+                for report in runs.kept(key):
+                    self.blobs.put(report.read_bytes())
                 if isinstance(answer, Result) and isinstance(answer.outcome, Evaluation):
                     runs.forget(key)
                     return answer.outcome

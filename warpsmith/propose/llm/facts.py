@@ -15,9 +15,6 @@ from warpsmith.model.metrics import METRICS, show
 from warpsmith.model.profile import Diagnosis, Finding, Profile, SourceLine
 from warpsmith.model.target import Target
 from warpsmith.model.task import KernelTask
-from warpsmith.propose.agent_card import say
-from warpsmith.propose.agent_card import told as in_words
-from warpsmith.propose.plateau import directives
 from warpsmith.store.history import History
 
 TEXTS = ("prompt.md", "interface.md")
@@ -106,12 +103,6 @@ def advice(found: tuple[Diagnosis, ...]) -> tuple[str, ...]:
         for a in d.advice
     )
     return tuple(dict.fromkeys(said))
-
-
-def asked_for(h: History, s: Standing) -> tuple[str, ...]:
-    """What the shape of the history asks for, the most pressing first; see propose.plateau."""
-    found = directives(h, s)
-    return tuple(say("directives.md.j2", directives=in_words((d,), tools=False)).strip() for d in found)
 
 
 def device(target: Target) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from warpsmith.propose.llm.asking import NoKey
 
 STANDARD = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
 """Provider to the variable of its own key."""
-SECRETS = frozenset({*STANDARD.values(), "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"})
+SECRETS = frozenset({*STANDARD.values(), "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "WARPSMITH_NOTIFY_URLS"})
 """Variables that no process of a candidate may ever see."""
 _NAME = re.compile(r"(?P<provider>[a-z]+):(?P<name>[^@#\s]+)(@(?P<url>https?://[^#\s]+))?(#(?P<variable>\w+))?")
 

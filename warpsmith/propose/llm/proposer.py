@@ -24,6 +24,7 @@ from warpsmith.model.evaluation import Evaluation, Status
 from warpsmith.model.profile import Diagnosis
 from warpsmith.model.step import Compacted, Draft, Proposal, Propose
 from warpsmith.propose import Place
+from warpsmith.propose.agent_card import asked_for
 from warpsmith.propose.llm import facts, handlers, hygiene, prompt
 from warpsmith.propose.llm.asking import Ask, AskError, Block, BudgetSpent, Message, Sitting, said
 from warpsmith.propose.llm.clones import clone_key
@@ -276,7 +277,7 @@ class _Asking:
         diagnoses = self._diagnoses()
         remembered, compacted = self.llm.memory.run(h, self.compact)
         self.compacted += compacted
-        shape = () if fixing else facts.asked_for(h, s)
+        shape = () if fixing else asked_for(h, s, tools=False)
         summary = remembered[:1] if remembered and not remembered[0].startswith("- ") else ()
         parts = (
             Part("context", facts.device(self.campaign.target)),

@@ -1,0 +1,35 @@
+"""Machines with GPUs, as their driver would tell of them, through a management library of our own."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("nvml.c")
+UUIDS = tuple(f"GPU-{digit * 8}-0000-4f00-8000-0123456789ab" for digit in "1234")
+SLICES = tuple(f"MIG-{digit * 8}-1111-5f00-9000-0123456789ab" for digit in "ab")
+MIB = 1 << 20
+H200 = "NVIDIA H200"
+
+
+def gpu(uuid: str, free_mib: int = 143158, pids: str = "", name: str = H200, mode: str = "0") -> str:
+    """A line of :file:`nvml.c`: an H200, free where nothing else is said."""
+    return f"gpu|{uuid}|{name}|{143771 * MIB}|{free_mib * MIB}|{mode}|{pids}\n"
+
+
+def piece(uuid: str, pids: str = "") -> str:
+    """A slice of the GPU on the line before."""
+    return f"slice|{uuid}|{H200} MIG 1g.18gb|{16384 * MIB}|{16300 * MIB}||{pids}\n"
+
+
+def driver(folder: Path) -> Path:
+    """Build the library; the folder to put on LD_LIBRARY_PATH."""
+    library = folder / "libnvidia-ml.so.1"
+    subprocess.run(("gcc", "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", library, SOURCE), check=True)
+    return folder
+
+
+def machine(path: Path, *lines: str) -> Path:
+    """The file that FAKE_MACHINE names."""
+    path.write_text("".join(lines))
+    return path
