@@ -72,6 +72,7 @@ def own(root: Path) -> dict[str, tuple[str, int]]:
     return {name: said for name, said in tree(root).items() if not name.startswith(kept)}
 
 
+@pytest.mark.slow
 def test_what_the_second_reply_mends_is_kept(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = own(root)
     with Server(answer=answers(('target("sse3")', 'target("ssse3")'), (', target("ssse3")', ""))) as server:

@@ -123,6 +123,7 @@ SPIN = (
 )
 
 
+@pytest.mark.slow
 def test_a_busy_neighbour_on_the_core_is_seen_and_its_rounds_are_taken_again(space: Workspace) -> None:
     """Calls of 6 ms, so that the scheduler lets the neighbour in during nearly each of them."""
     known = space.task("my/axpy")

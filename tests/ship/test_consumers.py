@@ -129,6 +129,7 @@ def test_releases_marks_what_is_stale(tmp_path: Path, monkeypatch: pytest.Monkey
     assert any("driver changed" in why for why in list_releases(space, "").releases[0].stale)
 
 
+@pytest.mark.slow
 def test_stale_releases_are_tested_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space, _ = shelved(tmp_path)
     assert verify(space, "", retest=True)[0].releases == (), "none is stale"

@@ -73,6 +73,7 @@ def test_rows_contradict_where_their_gains_cannot_be_compared() -> None:
     assert contradictions([a, row("b", 1, 9, scalars=(2.0,))]) == []
 
 
+@pytest.mark.slow
 @needs_tvm_ffi
 def test_a_family_of_two_buckets_picks_by_shape_and_falls_back_outside(space: Scripted, tmp_path: Path) -> None:
     import numpy
@@ -266,6 +267,7 @@ def test_stamps_say_where_everything_comes_from(space: Scripted) -> None:
     assert set(said["files"]) == {"axpy.h"}
 
 
+@pytest.mark.slow
 @needs_tvm_ffi
 def test_flashinfer_solutions_and_hugging_face_kernels_build(space: Scripted, tmp_path: Path) -> None:
     import base64

@@ -152,6 +152,7 @@ def test_what_is_missing_or_changed_is_said_and_the_rest_is_installed(
     assert norms.add(1, 2) == 3 and norms.Layer.plain(1, 2) == 1003
 
 
+@pytest.mark.slow
 def test_attributes_of_classes(place: Place) -> None:
     names = ("forward", "plain", "made")
     it = place.package(*({"target": f"fw.norms:Layer.{n}", "dispatch": "add"} for n in names))
@@ -188,6 +189,7 @@ def test_the_environment_opts_out(place: Place, said: str, monkeypatch: pytest.M
     assert only(it.install()).state == "installed"
 
 
+@pytest.mark.slow
 def test_two_packages_on_one_target(place: Place) -> None:
     it, other = place.package(ADD), place.package(ADD, name="other")
     norms = importlib.import_module("fw.norms")

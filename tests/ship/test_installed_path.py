@@ -160,6 +160,7 @@ def test_the_win_arrives_and_a_slow_wrapper_is_refused(road: Road) -> None:
     assert road.it.uninstall("axpy_export")[0].state == "removed"
 
 
+@pytest.mark.slow
 def test_an_export_whose_win_does_not_arrive_is_not_put_in_its_place(tmp_path: Path) -> None:
     """Called for real, through an installed function; then what was found is lost, here and as it is kept."""
     space = project_with_release(tmp_path)

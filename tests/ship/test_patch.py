@@ -169,6 +169,7 @@ def test_a_package_that_is_broken_does_not_keep_the_framework_from_starting(ther
     assert "broken" in there.verb("status")["patches"][0]["detail"]
 
 
+@pytest.mark.slow
 def test_an_upgrade_shows_and_the_lines_are_made_anew(there: Environment) -> None:
     there.install("--target", "fw.norms:add")
     there.upgrade("1.3.0")
@@ -188,6 +189,7 @@ def test_an_upgrade_shows_and_the_lines_are_made_anew(there: Environment) -> Non
     assert there.init.read_text().endswith("exported\nmore = 1\n")
 
 
+@pytest.mark.slow
 def test_whoever_exports_again_renews_the_lines(there: Environment) -> None:
     with contextlib.chdir(there.project):
         space = Workspace()

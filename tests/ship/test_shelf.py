@@ -248,6 +248,7 @@ def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_promotes_at_once(tmp_path: Path) -> None:
     """Of one version one wins; of several each gets its place; the chain is whole."""
     space = scripted(tmp_path)

@@ -26,8 +26,8 @@ def commands() -> list[list[str]]:
 
 
 def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """A command of the session; asks give two candidates instead of eight, to be done sooner."""
-    environment = {**os.environ, "NO_COLOR": "1", "WARPSMITH_BATCH": "2"}
+    """A command of the session; two candidates an ask and warm caches, to be done sooner."""
+    environment = {**os.environ, "NO_COLOR": "1", "WARPSMITH_BATCH": "2", "WARPSMITH_COLD": "false"}
     return subprocess.run(
         [str(PROGRAM), *arguments[1:]], cwd=folder, capture_output=True, text=True, check=False, env=environment
     )

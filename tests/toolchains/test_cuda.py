@@ -19,6 +19,8 @@ from warpsmith.toolchains.cuda import Cuda, entries, parse_ptxas
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURES = ("sm_80", "sm_86", "sm_89", "sm_90a", "sm_100a", "sm_120")
+MEASURED = ("sm_90a", "sm_100a")
+"""Those that the fast tests compile for."""
 GOLDEN = """\
 ptxas info    : 8 bytes gmem, 16 bytes cmem[3]
 ptxas info    : Compiling entry function 'first' for 'sm_90a'
@@ -97,7 +99,13 @@ def test_ptxas_output_may_be_cut_anywhere() -> None:
         parse_ptxas(GOLDEN[:length])
 
 
-@pytest.mark.parametrize(("folder", "architecture"), list(itertools.product(("src", "baseline"), ARCHITECTURES)))
+@pytest.mark.parametrize(
+    ("folder", "architecture"),
+    [
+        pytest.param(*both, marks=() if both[1] in MEASURED else pytest.mark.slow)
+        for both in itertools.product(("src", "baseline"), ARCHITECTURES)
+    ],
+)
 def test_the_task_compiles_for_every_architecture(
     compiler: str, tmp_path: Path, folder: str, architecture: str
 ) -> None:
