@@ -5,6 +5,7 @@ one process, and the others leave it the core that timed calls are pinned to.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -33,7 +34,10 @@ settings.register_profile("thorough", max_examples=100, deadline=None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Fewer examples of each property where slow tests are left out."""
+    """Fewer examples of each property where slow tests are left out; Ctrl-C interrupts, whoever started this: what a
+    shell runs in the background ignores it, and so would every program that a test interrupts.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.load_profile("quick" if "not slow" in (config.option.markexpr or "") else "thorough")
 
 
