@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,9 +17,10 @@ from typing import Protocol
 
 from warpsmith.errors import WarpsmithError
 from warpsmith.judge import VERSION
+from warpsmith.judge.blame import Blame
 from warpsmith.judge.deadline import Deadline
 from warpsmith.judge.evidence import Side, SideFailed
-from warpsmith.judge.failures import CandidateFailed, Kills, WorkerKilled
+from warpsmith.judge.failures import CandidateFailed, Kills
 from warpsmith.judge.turns import turns
 from warpsmith.model.base import digest_bytes
 from warpsmith.model.evaluation import Effort, Evaluation, Metric, Status, Trust, WorkloadResult
@@ -108,24 +108,22 @@ class HarnessJudge:
         self.task = request.task
         self.folder = folder
         self.harness = harness
-        self.kills = kills or Kills()
         self.rng = random.SystemRandom()
         self.effort = request.step.effort
         self.candidate = Side(request.candidate, folder / "candidate")
         self.rival = Side(request.rival, folder / "rival")
         self.sampled = [Sampled() for _ in self.task.workloads]
-        self.deadline = Deadline(request.limit_s, self._sides())
-        self.phases: dict[str, float] = {}
+        self.blame = Blame(Deadline(request.limit_s, self._sides()), kills)
 
     def judge(self) -> Evaluation:
         """Carry the measurement out. Raises WorkerLost, and WarpsmithError where it is nobody's doing."""
         failed: SideFailed | None = None
         try:
-            with self._phase("prepare"):
+            with self.blame.phase("prepare"):
                 for side in self._sides():
                     self._prepare(side)
             if self.effort is Effort.check:
-                with self._phase("verify"), self._up(self.candidate):
+                with self.blame.phase("verify"), self._up(self.candidate):
                     pass
             elif self.harness.alone:
                 self._take_turns()
@@ -144,7 +142,7 @@ class HarnessJudge:
         return self._sides()[::-1] if rival_first else self._sides()
 
     def _prepare(self, side: Side) -> None:
-        with self._blame(side):
+        with self.blame.on(side):
             if why := self.task.refuses(side.candidate):
                 raise CandidateFailed(Status.cheated, why)
             self.harness.prepare(side)
@@ -152,12 +150,12 @@ class HarnessJudge:
     @contextmanager
     def _up(self, side: Side) -> Iterator[None]:
         """The side started and verified, and stopped at the end."""
-        with self._phase("start"), self._blame(side):
+        with self.blame.phase("start"), self.blame.on(side):
             self.harness.start(side)
-        with self._phase("verify"), self._blame(side):
+        with self.blame.phase("verify"), self.blame.on(side):
             self.harness.verify(side)
         yield
-        with self._phase("start"), self._blame(side):
+        with self.blame.phase("start"), self.blame.on(side):
             self.harness.stop(side)
 
     def _take_turns(self) -> None:
@@ -181,18 +179,18 @@ class HarnessJudge:
                 taken = {id(side): self._sample(side, workload) for side in self._order(calls[number])}
                 found.samples.append((taken[id(self.candidate)], taken[id(self.rival)]))
         for side in self._sides():
-            with self._phase("start"), self._blame(side):
+            with self.blame.phase("start"), self.blame.on(side):
                 self.harness.stop(side)
 
     def _renew(self, side: Side) -> None:
-        with self._phase("start"), self._blame(side):
+        with self.blame.phase("start"), self.blame.on(side):
             self.harness.stop(side)
             self.harness.start(side)
-        with self._phase("verify"), self._blame(side):
+        with self.blame.phase("verify"), self.blame.on(side):
             self.harness.verify(side)
 
     def _sample(self, side: Side, workload: Workload) -> dict[str, float]:
-        with self._phase("sample"), self._blame(side, workload):
+        with self.blame.phase("sample"), self.blame.on(side, workload):
             values = self.harness.sample(side, workload)
             for name, value in values.items():
                 if not (math.isfinite(value) and value > 0):
@@ -202,29 +200,10 @@ class HarnessJudge:
             return values
         raise AssertionError("unreachable")
 
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.phases[name] = self.phases.get(name, 0.0) + time.monotonic() - began
-
-    @contextmanager
-    def _blame(self, side: Side, workload: Workload | None = None) -> Iterator[None]:
-        """Something that ``side`` does: what goes wrong is its doing, and so is the time that it takes."""
-        late = self.deadline.check()
-        began = time.monotonic()
-        try:
-            if late is not None:
-                side, workload = late, None
-                raise self.deadline.failure(late)
-            yield
-        except (CandidateFailed, WorkerKilled) as error:
-            raise SideFailed(side, self.kills.blame(side.candidate.id, error), workload) from None
-        finally:
-            side.turns += 1
-            side.spent_s += time.monotonic() - began
+    @property
+    def phases(self) -> dict[str, float]:
+        """Seconds by phase, so far."""
+        return self.blame.phases
 
     def _stop_all(self) -> None:
         """Give everything back; what only shows at the end of a side that failed already is not asked for."""

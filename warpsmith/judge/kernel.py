@@ -9,20 +9,20 @@ errors set limits (bound.py).
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from warpsmith.errors import BuildFailed, WarpsmithError
 from warpsmith.judge.admission import admit
+from warpsmith.judge.blame import Blame
 from warpsmith.judge.bound import BaselineBound, can_bind
 from warpsmith.judge.checked import Checks, Errors
 from warpsmith.judge.contract import Bench, BenchFactory, Runner
 from warpsmith.judge.deadline import Deadline
 from warpsmith.judge.disturbance import Disturbance, Rounds
 from warpsmith.judge.evidence import Seen, Side, SideFailed, evaluation
-from warpsmith.judge.failures import CandidateFailed, Kills, WorkerKilled
+from warpsmith.judge.failures import CandidateFailed, Kills
 from warpsmith.judge.inputs import HiddenInputs
 from warpsmith.judge.oracle import Oracle
 from warpsmith.judge.sanitize import failure, gate, small
@@ -58,7 +58,6 @@ class KernelJudge:
         self.task = request.task
         self.folder = folder
         self.make_bench = make_bench
-        self.kills = kills or Kills()
         self.rng = random.SystemRandom()  # the seed of hidden inputs exists nowhere but here
         self.effort = request.step.effort
         self.candidate = Side(request.candidate, folder / "candidate")
@@ -75,31 +74,30 @@ class KernelJudge:
         self.spots = [self.rng.randrange(max(1, self.effort.pairs)) for _ in self.task.workloads]
         self.hidden = self._hidden() if self.thorough else ()
         self.disturbance = Disturbance()
-        self.deadline = Deadline(request.limit_s, self._all_sides())
-        self.phases: dict[str, float] = {}
+        self.blame = Blame(Deadline(request.limit_s, self._all_sides()), kills)
         self.bench: Bench | None = None
 
     def judge(self) -> Evaluation:
         """Carry the measurement out. Raises WorkerLost, and WarpsmithError for a task that cannot be judged."""
         try:
-            with self._phase("build"):
+            with self.blame.phase("build"):
                 self._build()
             self.bench = self.make_bench(self.task, self.request.target, self.folder / "scratch", self.request)
             self._prepare(self.bench)
             if self.admitting:
-                with self._phase("admit"):
+                with self.blame.phase("admit"):
                     self._admit()
-            with self._phase("start"):
+            with self.blame.phase("start"):
                 for side in self._all_sides():
                     side.runner = self._runner(side)
                     self._restart(side)
-            with self._phase("verify"):
+            with self.blame.phase("verify"):
                 self._verify()
-            with self._phase("hidden"):
+            with self.blame.phase("hidden"):
                 self._verify_hidden()
-            with self._phase("sanitize"):
+            with self.blame.phase("sanitize"):
                 self._sanitize()
-            with self._phase("time"):
+            with self.blame.phase("time"):
                 self._time()
             self.checks.end()
         except SideFailed as failed:
@@ -152,32 +150,21 @@ class KernelJudge:
         placed = small.model_copy(update={"name": f"{small.name[:50]}, aligned to {self.task.alignment} bytes only"})
         return (placed, *hidden_workloads(self.task, self.rng))
 
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.phases[name] = self.phases.get(name, 0.0) + time.monotonic() - began
+    @property
+    def phases(self) -> dict[str, float]:
+        """Seconds by phase, so far."""
+        return self.blame.phases
 
     @contextmanager
     def _blame(self, side: Side, workload: Workload | None = None) -> Iterator[None]:
-        """A start or a call of ``side``: what goes wrong is its doing, and so is the time that it takes."""
-        late = self.deadline.check()
-        began = time.monotonic()
+        """A start or a call of ``side``; a baseline that only sets limits must not fail."""
         try:
-            if late is not None:
-                side, workload = late, None
-                raise self.deadline.failure(late)
-            yield
-        except (CandidateFailed, WorkerKilled) as error:
-            failed = SideFailed(side, self.kills.blame(side.candidate.id, error), workload)
-            if side not in self._sides():
-                raise WarpsmithError(f"the baseline, which sets limits, failed: {failed.named}.") from None
-            raise failed from None
-        finally:
-            side.turns += 1
-            side.spent_s += time.monotonic() - began
+            with self.blame.on(side, workload):
+                yield
+        except SideFailed as failed:
+            if failed.side in self._sides():
+                raise
+            raise WarpsmithError(f"the baseline, which sets limits, failed: {failed.named}.") from None
 
     def _build(self) -> None:
         for side in self._all_sides():

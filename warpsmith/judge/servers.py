@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,8 +19,6 @@ from warpsmith.serving.process import Running, ServerFailed, start
 
 SNAPSHOT = "snapshot"
 """The model's files, in ``task/`` of a step's folder: a link to where they lie."""
-SEEN_ENDING_S = 2.0
-"""A connection breaks before its server is seen to have ended: so long is looked."""
 KEPT_LOG = 64 << 10
 """Bytes of each server's log that are kept: its end."""
 
@@ -114,7 +111,7 @@ def blamed(life: Life) -> Iterator[None]:
     except ServerFailed as failed:
         raise _ended(life, failed, "", memory) from None
     except CandidateFailed as failed:
-        if failed.status is Status.crashed and (ended := _ending(life.live)) is not None:
+        if failed.status is Status.crashed and (ended := life.live.ending()) is not None:
             raise _ended(life, ended, f"{failed.detail}; ", memory) from None
         said = life.live.tail
         log = f"; its log ends:\n{said}" if said and failed.status is not Status.wrong_values else ""
@@ -130,18 +127,6 @@ def _ended(life: Life, failed: ServerFailed, seen: str, memory: int) -> Candidat
     if ended_for_memory() > memory:
         return WorkerLost(f"the kernel ended a process of this machine for want of memory; {failed.detail}")
     return WorkerKilled(f"the server was killed from outside; {failed.detail}")
-
-
-def _ending(running: Running) -> ServerFailed | None:
-    """How the server ended, if it does within a moment."""
-    until = time.monotonic() + SEEN_ENDING_S
-    while time.monotonic() < until:
-        try:
-            running.check()
-        except ServerFailed as failed:
-            return failed
-        time.sleep(0.02)
-    return None
 
 
 def _end(log: Path) -> bytes:

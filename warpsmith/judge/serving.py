@@ -190,8 +190,8 @@ class ServingHarness:
         return {**loads, **self.servers.logs()}
 
     def _expect(self, first: Side) -> None:
-        """The baseline's answers to everything that will be asked. ``first`` is who is started first: where that is the
-        baseline itself, its failure is a verdict.
+        """The baseline's answers to everything that will be asked, before ``first`` is started. Its failure is a
+        verdict where it is measured against itself, and else a fault, whoever is started first.
         """
         if self.expected:
             return
@@ -203,7 +203,7 @@ class ServingHarness:
                 told = [answers(life.live.url, asked, self.task.timeout_s) for asked in self.questions]
                 self.of_loads = [[self._spots(life, planned) for planned in pair] for pair in self.loads]
         except CandidateFailed as failed:
-            if first.candidate.id == self.baseline.candidate.id:
+            if self.request.candidate.id == self.baseline.candidate.id:
                 raise
             raise WarpsmithError(f"the baseline, whose answers are the standard, failed: {failed}.") from None
         finally:

@@ -35,6 +35,8 @@ TAIL = 4000
 """Characters of the log that a failure shows."""
 LOOK_S = 0.05
 """Between two questions whether a server is ready."""
+ENDING_S = 2.0
+"""A connection breaks before its server is seen to have ended: so long is looked."""
 ASK_S = 5.0
 """Longest wait for the answer to one of them."""
 END_S = 10.0
@@ -108,6 +110,18 @@ class Running:
         elif self._stopped is not None or (status := self._process.poll()) is not None:
             status = self._stopped.status if self._stopped else status
             raise self._failed("crashed", f"the server ended by itself with {_ended(status)}")
+
+    def ending(self, within_s: float = ENDING_S) -> ServerFailed | None:
+        """How it ended by itself, if it does within so long."""
+        until = time.monotonic() + within_s
+        while True:
+            try:
+                self.check()
+            except ServerFailed as failed:
+                return failed
+            if time.monotonic() >= until:
+                return None
+            self._sleep(LOOK_S)
 
     @property
     def alive(self) -> bool:

@@ -46,7 +46,7 @@ def load(
         tell: Told what is going on.
     """
     from warpsmith.judge.loadtools import program_of
-    from warpsmith.serving.process import ServerFailed
+    from warpsmith.serving.process import ENDING_S
     from warpsmith.store.files import write_atomic
     from warpsmith.surface.answers import NO, YES
     from warpsmith.surface.answers_load import LoadAnswer
@@ -71,10 +71,8 @@ def load(
             running.wait_ready()
             say(f"ready: {running.url}; log: {running.log}")
             report = _loaded(space, known, tool, running.url, wanted)
-            try:
-                running.check()
-            except ServerFailed as failure:
-                crashed = str(failure)
+            unanswered = any(one.errors for one in report.scenarios)
+            crashed = str(running.ending(ENDING_S if unanswered else 0.0) or "")
     write_atomic(place, report.model_dump_json(indent=1) + "\n")
     failed = tuple(one.scenario for one in report.scenarios if _too_many(one.requests, one.errors, served_task))
     status = NO if failed or crashed else YES
