@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from warpsmith.analyse.standing import standing
+from warpsmith.judge.failures import MOST_KILLS
 from warpsmith.model.campaign import Finished
 from warpsmith.model.evaluation import Evaluation
 from warpsmith.model.step import Fault
@@ -60,9 +61,14 @@ def victims(campaign: int) -> dict[str, list[int]]:
     return {"campaign": [campaign], "judge": judges, "worker": [w for j in judges for w in children(j)]}
 
 
-def kill_one(campaign: subprocess.Popen[bytes], rng: random.Random, kills: dict[str, int]) -> str | None:
-    """Kill a process of a random kind, half the time of the kind killed least; None where none of it lives now."""
-    kind = min(kills, key=lambda k: kills[k]) if rng.random() < 0.5 else rng.choice(list(kills))
+def kill_one(campaign: subprocess.Popen[bytes], rng: random.Random, kills: dict[str, int], in_a_row: int) -> str | None:
+    """Kill a process of a random kind, half the time of the kind killed least; None where none of it lives now.
+
+    ``in_a_row`` workers were killed last. One judge that loses a candidate's worker three times in a row calls that the
+    candidate's own doing (judge/failures.py), so after two the judge or the campaign is next.
+    """
+    kinds = [k for k in kills if k != "worker" or in_a_row < MOST_KILLS - 1]
+    kind = min(kinds, key=lambda k: kills[k]) if rng.random() < 0.5 else rng.choice(kinds)
     alive = victims(campaign.pid)[kind]
     if not alive:
         return None
@@ -92,6 +98,7 @@ def test_fifty_kills_change_nothing(tmp_path: Path) -> None:
     rng = random.Random(20261121)
     kills: dict[str, int] = {"campaign": 0, "judge": 0, "worker": 0}
     running = start(folder)
+    in_a_row = 0
     while sum(kills.values()) < KILLS:
         time.sleep(rng.uniform(0.0, 0.5) if running.poll() is None else 0.0)
         if running.poll() is not None:
@@ -100,8 +107,9 @@ def test_fifty_kills_change_nothing(tmp_path: Path) -> None:
                 folder = project(tmp_path / f"disturbed-{sum(kills.values())}")
             running = start(folder)
             continue
-        if (kind := kill_one(running, rng, kills)) is not None:
+        if (kind := kill_one(running, rng, kills, in_a_row)) is not None:
             kills[kind] += 1
+            in_a_row = in_a_row + 1 if kind == "worker" else 0
             if kind == "campaign":
                 running.wait()
     while running.wait() != 0:
