@@ -14,13 +14,10 @@ from typing import Annotated
 from pydantic import Field
 
 from warpsmith.model.base import Digest, Record, canonical
-from warpsmith.model.evaluation import Status
 
 TaskName = Annotated[str, Field(pattern=r"^[a-z0-9_\-]+/[a-z0-9_\-]+$")]
 """As tasks are named; it becomes a path."""
 CampaignId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
-STOPPED = frozenset({Status.build_failed, Status.crashed, Status.timed_out, Status.not_ready})
-"""Statuses of candidates that never ran to their end."""
 
 
 class Outcome(StrEnum):
