@@ -192,7 +192,7 @@ def test_each_way_to_fail_has_its_name(
     assert (found.status, found.trust) == (status, Trust.harness_reported)
     assert said.replace("false", "False") in found.detail
     assert not any(w.metrics for w in found.workloads)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while any("4711.25" in line for line in commands()) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any("4711.25" in line for line in commands()), "what the run started was left behind"

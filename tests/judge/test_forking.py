@@ -105,7 +105,7 @@ def alive(pid: int) -> bool:
 
 
 def gone(*pids: int) -> bool:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while any(alive(p) for p in pids) and time.monotonic() < until:
         time.sleep(0.01)
     return not any(alive(p) for p in pids)

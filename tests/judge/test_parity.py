@@ -150,7 +150,7 @@ WAYS = [question(f"/v1/{p}completions", streamed=s) for p in ("chat/", "") for s
 @pytest.mark.parametrize("together", [False, True])
 def test_the_same_is_read_from_every_form_of_answer(serving: Any, together: bool) -> None:
     url, _ = serving(lambda handler, said: plain(handler, said, [3, 1, 2]))
-    answers = ask(url, WAYS, 10, together=together)
+    answers = ask(url, WAYS, 60, together=together)
     assert set(answers) == {Answer("token ids", (3, 1, 2), " w3 w1 w2", (-0.5, -1.5, -2.5))}
 
 
@@ -190,12 +190,12 @@ def test_each_drawing_is_its_own() -> None:
 
 def test_without_ids_the_texts_of_tokens_are_compared(serving: Any) -> None:
     url, _ = serving(lambda handler, said: plain(handler, said, [3, 1], with_ids=False))
-    assert {(a.by, a.tokens) for a in ask(url, WAYS, 10, together=False)} == {("token texts", (" w3", " w1"))}
+    assert {(a.by, a.tokens) for a in ask(url, WAYS, 60, together=False)} == {("token texts", (" w3", " w1"))}
 
 
 def test_with_text_only_characters_are_compared(serving: Any) -> None:
     url, _ = serving(lambda handler, said: handler.say(json.dumps({"choices": [{"text": "ab"}]}).encode()))
-    (found,) = ask(url, [question()], 10, together=False)
+    (found,) = ask(url, [question()], 60, together=False)
     assert found == Answer("characters", ("a", "b"), "ab")
 
 
@@ -216,7 +216,7 @@ def drip(handler: Any, said: dict[str, Any]) -> None:
         (lambda h, said: h.say(b'{"choices": []}'), Status.wrong_shape, "this is no completion"),
         (lambda h, said: h.say(b"<html>"), Status.wrong_shape, "<html>"),
         (lambda h, said: h.say(b'data: {"choices": [{"delta": {"content": "x"}}]}\n\n'), Status.wrong_shape, "no end"),
-        (lambda h, said: h.server.over.wait(30), Status.timed_out, "no whole answer within 0.5 s"),
+        (lambda h, said: h.server.over.wait(90), Status.timed_out, "no whole answer within 0.5 s"),
         (drip, Status.timed_out, "no whole answer within 0.5 s"),
     ],
     ids=["status", "cut", "empty", "other", "unended", "silent", "drips"],
@@ -226,6 +226,6 @@ def test_what_is_no_answer_is_named_with_its_prompt(
 ) -> None:
     url, _ = serving(answering)
     with pytest.raises(CandidateFailed) as caught:
-        ask(url, [question(streamed=detail == "no end")], 0.5, together=False)
+        ask(url, [question(streamed=detail == "no end")], 0.5 if status is Status.timed_out else 60, together=False)
     assert caught.value.status is status
     assert detail in caught.value.detail and "prompt 1" in caught.value.detail

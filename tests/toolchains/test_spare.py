@@ -107,7 +107,7 @@ def test_one_that_died_meanwhile_is_not_taken(tmp_path: Path) -> None:
     ends = Kind((sys.executable, "-I", str(program)), (program,), ())
     spare.want(ends)
     spare.ahead()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while spare._waiting[0].alive and time.monotonic() < deadline:
         time.sleep(0.01)
     assert spare.take(ends) is None
