@@ -112,7 +112,7 @@ def test_what_is_under_way_at_the_end_timed_out_and_the_rest_was_not_sent() -> N
         return answer(body) if number < 3 else [HEAD, chunk(token()), SOON_S]
 
     with scripted(script) as server:
-        seen = load_one(server.url, "m", closed(9, 2, warmup=0), timeout_s=1.5)
+        seen = load_one(server.url, "m", closed(9, 2, warmup=0), timeout_s=5.0)
     assert seen.requests == 3
     assert seen.errors == {"timeout": 2, "not_sent": 4}
 

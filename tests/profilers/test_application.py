@@ -89,8 +89,8 @@ def test_a_profiler_that_hangs_is_ended_with_all_that_it_started(bin_folder: Pat
     application.GRACE_S = 1.0  # type: ignore[misc]
     began = time.monotonic()
     with pytest.raises(ProfilerFailed, match="still running"):
-        profiled("ncu", duration=0.5)
-    assert time.monotonic() - began < 20
+        profiled("ncu", duration=4.0)
+    assert time.monotonic() - began < 120
     assert not os.path.exists(f"/proc/{(tmp_path / 'pid').read_text().strip()}")
 
 

@@ -69,8 +69,8 @@ def test_when_the_time_is_up_the_whole_tree_ends(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     script = f"echo $$ >> {pids}; (setsid sleep 600 & echo $! >> {pids}; wait) & echo $! >> {pids}; wait"
     began = time.monotonic()
-    ran = run(("/bin/sh", "-c", script), timeout_s=1.0)
-    assert ran.status is None and time.monotonic() - began < 15
+    ran = run(("/bin/sh", "-c", script), timeout_s=4.0)
+    assert ran.status is None and time.monotonic() - began < 120
     started = [int(p) for p in pids.read_text().split()]
     assert len(started) == 3
     assert not [p for p in started if os.path.exists(f"/proc/{p}")]

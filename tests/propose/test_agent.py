@@ -165,7 +165,7 @@ def test_a_time_out_ends_all_that_an_agent_started(tmp_path: Path, monkeypatch: 
     began = time.monotonic()
     ended = running.wait()
     assert ended.how == "timed_out"
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 120
     assert not _alive("sleep 3141[567]")
 
 

@@ -116,10 +116,10 @@ def test_a_compiler_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_time_out_ends_the_whole_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiler, "TIMEOUT_S", 0.5)
+    monkeypatch.setattr(compiler, "TIMEOUT_S", 3.0)
     word = f"60.{os.getpid()}{time.monotonic_ns()}"
     tree = f"(sleep {word} & setsid sh -c 'sleep {word} & sleep {word}' & trap '' TERM; wait; sleep {word})"
-    with pytest.raises(BuildFailed, match=r"cc\.sh took longer than 0\.5 s") as caught:
+    with pytest.raises(BuildFailed, match=r"cc\.sh took longer than 3 s") as caught:
         run([script(tmp_path, f"echo working; {tree}")], tmp_path)
     assert caught.value.log == "working\n"
     assert running(word) == []
