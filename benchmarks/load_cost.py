@@ -40,7 +40,7 @@ import numpy as np
 from warpsmith.judge.load import Answer, find, identity, observe, report
 from warpsmith.judge.loadplan import asks, request_bytes
 from warpsmith.model.harness import Scenario
-from warpsmith.serving.process import health
+from warpsmith.serving.health import health
 
 RESULTS = Path(__file__).parent / "results"
 FIRST_S, NEXT_S = 0.020, 0.005

@@ -28,7 +28,7 @@ from warpsmith.judge.machine import detect
 from warpsmith.model.evaluation import Effort, Evaluation
 from warpsmith.model.target import Target
 from warpsmith.store.folders import load_candidate, load_task
-from warpsmith.surface.bare import bare_campaign
+from warpsmith.surface.calibrating import bare_campaign
 from warpsmith.surface.workspace import Known, Workspace
 
 HERE = Path(__file__).resolve().parent

@@ -115,6 +115,45 @@ def test_trust_ranks_a_rule_that_often_misses_below_one_that_does_not() -> None:
     assert diagnose(profile(both), H200, trust={"stall_membar": 0.5}).edit.rule == "stall_barrier"
 
 
+NARROW = {
+    "load_requests": 1e5, "load_sectors": 4e5, "store_sectors": 0.0, "local_sectors": 0.0, "load_instructions": 1e5,
+    "instructions": 1e6, "async_copies": 0.0, "l1_hit": 0.0, "sectors_over_ideal": 1.0, "issue_active": 0.01,
+    "stall_long_scoreboard": 0.8, "stall_lg_throttle": 0.1, "stall_drain": 0.0,
+}  # fmt: skip
+"""Loads of 4 bytes a thread that warps wait for; what else passes between the SMs and the L2 is each case's."""
+
+
+@pytest.mark.parametrize(
+    ("beside", "rule"),
+    [
+        ({"ideal_sectors": 4e5, "l2_bytes": 32 * 4e5}, "no_tma_or_vector_loads"),
+        ({"ideal_sectors": 5e5, "l2_bytes": 32 * (4e5 + 32 * 1e5)}, "many_atomics"),
+        ({"ideal_sectors": 4.1e5, "l2_bytes": 32 * (4e5 + 1e4)}, "no_tma_or_vector_loads"),
+        ({"ideal_sectors": 4e5, "l2_bytes": 32 * (4e5 + 32 * 1e5)}, "stall_long_scoreboard"),
+        ({"ideal_sectors": 5e5, "l2_bytes": 32 * (4e5 + 32 * 1e5), "tma_instructions": 1e3}, "stall_long_scoreboard"),
+        ({"ideal_sectors": 4e5 + 16e5, "l2_bytes": 32 * 20e5, "async_copies": 1e5}, "stall_long_scoreboard"),
+    ],
+    ids=["loads", "atomics", "few-atomics", "textures", "tma", "cp.async"],
+)
+def test_what_most_of_the_traffic_is_says_what_warps_wait_behind(beside: Mapping[str, float], rule: str) -> None:
+    answer = of({**NARROW, **beside})
+    assert [f.rule for f in answer.findings if not f.cause] == [rule]
+    assert answer.edit.rule == rule
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(1, 1e9), st.floats(0, 1e9), CLOSE, CLOSE)
+def test_stores_that_hit_never_hide_that_loads_are_what_is_waited_for(
+    loaded: float, stored: float, hits: float, stores_hit: float
+) -> None:
+    sectors = loaded + stored
+    passing = loaded * (1 - hits) + stored
+    l1_hit = (loaded * hits + stored * stores_hit) / sectors
+    moved = {"store_sectors": stored, "l1_hit": l1_hit, "ideal_sectors": sectors, "l2_bytes": 32 * passing}
+    answer = of({**NARROW, **moved, "load_sectors": loaded, "load_requests": loaded / 4})
+    assert {"no_tma_or_vector_loads"} == {f.rule for f in answer.findings} & {"no_tma_or_vector_loads", "many_atomics"}
+
+
 def test_without_any_metric_there_is_still_one_edit() -> None:
     answer = of({})
     assert answer.edit.rule == NO_FINDING and not answer.findings and len(answer.not_evaluated) == len(rules())

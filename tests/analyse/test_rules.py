@@ -18,6 +18,7 @@ PROMISED = [
     "stall_long_scoreboard", "stall_short_scoreboard", "stall_mio_throttle", "stall_math_pipe", "stall_wait",
     "stall_barrier", "stall_membar", "low_ipc", "local_memory_spills", "no_tensor_cores", "no_wgmma",
     "no_tma_or_vector_loads", "tail_effect", "partial_waves", "launch_bound", "uncoalesced_stores", "l2_thrash",
+    "many_atomics",
 ]  # fmt: skip
 FACTS = {"architecture"}
 EACH = pytest.mark.parametrize("rule", rules().values(), ids=rules())

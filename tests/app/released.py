@@ -11,6 +11,7 @@ from tests.ship.things import Script, Scripted
 from warpsmith.model.campaign import Budget, Opened, Submitted
 from warpsmith.store.folders import load_candidate
 from warpsmith.store.ledger import Ledger
+from warpsmith.surface.campaigns import open_campaign
 from warpsmith.surface.releasing import promote_candidate
 
 TASK = "apps/c-product"
@@ -37,7 +38,7 @@ def opened(folder: Path) -> Scripted:
     space.script = Script(speedups={"224": 1.5, "96x160x224": 1.5})
     known = space.task(str(root / "task"))
     with Ledger(space.ledger(TASK, "main")) as ledger:
-        campaign = space.open_campaign(known, space.target(known), "main", "none", Budget(rounds=0))
+        campaign = open_campaign(space, known, space.target(known), "main", "none", Budget(rounds=0))
         ledger.append(Opened(campaign=campaign, candidates=known.all, at=time.time()))
     return space
 

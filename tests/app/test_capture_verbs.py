@@ -117,7 +117,6 @@ def test_the_outcome_is_in_the_ledger(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_captured_task_is_optimised_by_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     apptask.make(tmp_path)

@@ -186,6 +186,6 @@ def test_text_for_people(tmp_path: Path) -> None:
     said, folder = kept(tmp_path)
     found, why = reusable(said, folder, USUAL)
     out = io.StringIO()
-    render._render(ObserveAnswer(observation=found, folder=str(folder), reused=why), Console(file=out, width=160))
+    render.render(ObserveAnswer(observation=found, folder=str(folder), reused=why), Console(file=out, width=160))
     assert "int 100, float 0.5" in out.getvalue()
     assert "not run again" in out.getvalue()

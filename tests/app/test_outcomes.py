@@ -140,7 +140,6 @@ def test_an_interruption_by_hand_is_an_outcome_too(root: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_a_killed_integrate_is_told_by_whatever_command_comes_next(tmp_path: Path) -> None:
     root = released(tmp_path)
     ledger = root / LEDGER

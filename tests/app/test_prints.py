@@ -132,7 +132,6 @@ def test_a_cuda_wrapper_says_its_launches(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.skipif(shutil.which("cargo") is None or shutil.which("nvcc") is None, reason="no cargo or no nvcc here")
 def test_the_rust_application_builds_and_its_adapter_says_its_scalars(tmp_path: Path) -> None:
     root = tmp_path / "app"

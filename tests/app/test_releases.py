@@ -122,7 +122,6 @@ def test_a_trial_of_a_release_needs_a_captured_task(root: Path, capfd: pytest.Ca
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="a release needs callgrind's reports")
 def test_from_campaign_to_release_to_application(tmp_path: Path) -> None:
     """The real judge throughout: nothing here is scripted."""

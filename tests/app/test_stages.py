@@ -113,7 +113,6 @@ def run(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_the_whole_road_of_a_c_application(tmp_path: Path) -> None:
     root = product(tmp_path)
     calibrate(root)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
+from tests.projects import calibrate
 from warpsmith.execute.local import Session
 from warpsmith.model.campaign import Budget
-from warpsmith.model.target import Calibration, Target
+from warpsmith.surface.campaigns import run_campaign
 from warpsmith.surface.workspace import Workspace
 
 SCRIPTED = Path(__file__).parent.parent / "scripted_judge.py"
@@ -19,15 +19,11 @@ class ScriptedWorkspace(Workspace):
         log = self.home / "logs" / "judge.log"
         return Session((sys.executable, str(SCRIPTED), str(self.home / "finished.log")), log)
 
-    def calibrated(self, target: Target) -> Calibration:
-        return Calibration(
-            target=target.key, noise_floor=0.0, comparisons=1, copy_bytes_per_s={}, flops_per_s=1.0, at=time.time()
-        )
-
 
 def main(folder: Path) -> None:
+    calibrate(folder)
     space = ScriptedWorkspace(folder, {"attempts": 100_000, "batch": 3, "seed": 5})
-    space.optimize(space.task("my/axpy"), "main", Budget(rounds=4, patience=4))
+    run_campaign(space, space.task("my/axpy"), "main", Budget(rounds=4, patience=4))
 
 
 if __name__ == "__main__":

@@ -143,9 +143,7 @@ def parameter(case: Case) -> Any:
     marks: list[Any] = []
     if case.path.suffix in ON_DEVICE or case.task == "gpuhost":
         marks += [pytest.mark.gpu, pytest.mark.filterwarnings("default")]
-    elif "slow" in case.options:
-        marks += [pytest.mark.slow, pytest.mark.timeout(400)]
-    elif case.name not in QUICK:
+    elif "slow" in case.options or case.name not in QUICK:
         marks.append(pytest.mark.slow)
     if case.name in KNOWN_HOLES:
         marks.append(pytest.mark.xfail(strict=True, reason=KNOWN_HOLES[case.name]))

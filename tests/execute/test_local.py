@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from warpsmith.execute.local import LocalExecutor, Session, device_lock, held, read_result
+from warpsmith.execute.local import LocalExecutor, Session, read_result
 from warpsmith.model.profile import Profile
 from warpsmith.model.step import Fault, Result
 
@@ -152,8 +152,8 @@ def test_silence_is_a_fault_and_the_whole_group_ends(scripted: Scripted) -> None
     session = scripted(body)
     warm, silent = scripted.folder("warm"), scripted.folder("silent")
     assert session.run(warm, 60) == RESULT
-    found = fault(session.run(silent, 1.0))
-    assert found.what == "the step took longer than 1 s"
+    found = fault(session.run(silent, 4.0))
+    assert found.what == "the step took longer than 4 s"
     assert "started" in found.detail
     family = ran_by(silent) + [int(p) for p in (silent / "children").read_text().split()]
     assert len(family) == 3
@@ -329,17 +329,3 @@ def test_two_executors_on_one_device_never_overlap(tmp_path: Path) -> None:
 def test_two_devices_work_side_by_side(tmp_path: Path) -> None:
     """And the test above could see an overlap."""
     assert overlaps(spans(tmp_path, ("gpu-0", "gpu-1"))) > 0
-
-
-def test_a_lock_is_let_go_of_by_a_killed_holder(tmp_path: Path) -> None:
-    lock = device_lock("some device")
-    assert lock == device_lock("some device") != device_lock("another")
-    code = "import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], 66), 2); print(flush=True); time.sleep(60)"
-    holder = subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE)
-    assert holder.stdout is not None
-    holder.stdout.readline()
-    holder.kill()
-    with held(lock):
-        pass
-    holder.wait()
-    holder.stdout.close()

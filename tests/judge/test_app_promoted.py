@@ -80,7 +80,6 @@ def test_a_mistake_that_no_output_shows_is_found(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_a_captured_kernel_is_promoted_and_proved_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,15 +28,19 @@ from warpsmith.model.candidate import OVERLAY, Candidate, SourceFile
 from warpsmith.model.evaluation import Effort, Evaluation, Status, Trust
 from warpsmith.model.harness import CommandTask
 from warpsmith.model.step import Fault, Measure
+from warpsmith.propose.llm.asking import NoKey
 from warpsmith.store.blobs import Blobs
 from warpsmith.store.folders import load_candidate, load_task
 from warpsmith.store.history import History
 from warpsmith.surface import api
+from warpsmith.surface.answers_profile import BucketsAnswer
 from warpsmith.surface.workspace import Known, Workspace
 
 REPORT = 'echo noise; printf \'{"seconds": %s, "ok": true}\' "${TAKES:-2.5}"'
 
-HANGS = "echo half; sleep 4711.25 & sleep 4711.25"
+LONG = f"4711.{os.getpid()}"
+"""Seconds that nobody else sleeps."""
+HANGS = f"echo half; sleep {LONG} & sleep {LONG}"
 
 
 def toml(**keys: Any) -> str:
@@ -193,9 +197,9 @@ def test_each_way_to_fail_has_its_name(
     assert said.replace("false", "False") in found.detail
     assert not any(w.metrics for w in found.workloads)
     deadline = time.monotonic() + 30
-    while any("4711.25" in line for line in commands()) and time.monotonic() < deadline:
+    while any(LONG in line for line in commands()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not any("4711.25" in line for line in commands()), "what the run started was left behind"
+    assert not any(LONG in line for line in commands()), "what the run started was left behind"
 
 
 def commands() -> list[str]:
@@ -447,10 +451,11 @@ def test_a_campaign_finds_the_best_block_and_resumes(tmp_path: Path, monkeypatch
     assert difference.fields["environment"] == ({}, {"LEVEL": "2"})
     with pytest.raises(BadInput, match="only kernel tasks can be released"):
         api.promote("cpu/reading", version="1.0.0", candidate="best")
-    with pytest.raises(BadInput, match="writes kernels"):
+    with pytest.raises(NoKey):
         api.optimize("cpu/reading", proposer="llm")
-    with pytest.raises(BadInput, match="no kernel to profile"):
-        api.explain("cpu/reading")
+    found = api.explain("cpu/reading")
+    assert isinstance(found, BucketsAnswer)
+    assert (found.profile is None) == bool(found.lacking), "where the time goes, or what is lacking"
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from warpsmith.errors import BadInput, CampaignError
 from warpsmith.model.campaign import Budget
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Effort, Evaluation, Status
+from warpsmith.surface.campaigns import run_campaign
 from warpsmith.surface.workspace import Known, Workspace
 
 HEAD = "#include <math.h>\n#include <stdint.h>\n#include <string.h>\n"
@@ -229,7 +230,7 @@ class TestFaultsOfTheTask:
         known = rows_task(space, "x", "t", name="copy")
         calibrate(space.root)
         with pytest.raises(CampaignError, match=r"the input 'x' passed through would pass as 'y'"):
-            space.optimize(known, "main", Budget(rounds=1))
+            run_campaign(space, known, "main", Budget(rounds=1))
         h = space.history("my/copy", "main")
         assert [len(reasons) for reasons in h.faults.values()] == [1], "a fault of the task is not tried again"
 
@@ -238,7 +239,7 @@ class TestFaultsOfTheTask:
         known = rows_task(space, "x / (1 + x * x)", f"N == 512 ? {SMOOTH} : 0.0f", extra, "narrow")
         calibrate(space.root)
         with pytest.raises(CampaignError, match=r"the baseline fails its own task: .*'hidden, "):
-            space.optimize(known, "main", Budget(rounds=1))
+            run_campaign(space, known, "main", Budget(rounds=1))
 
     @pytest.mark.slow
     def test_nonfinite_outputs_are_refused_where_the_task_says_so(self, space: Workspace) -> None:

@@ -10,6 +10,7 @@ from tests.projects import project
 from warpsmith.analyse.standing import standing
 from warpsmith.model.campaign import Budget
 from warpsmith.model.evaluation import Effort, Evaluation, Status
+from warpsmith.surface.campaigns import run_campaign
 from warpsmith.surface.stamp import stamp
 from warpsmith.surface.submission import submit_candidate
 from warpsmith.surface.workspace import Workspace
@@ -112,7 +113,7 @@ def test_the_campaign_goes_on(space: Workspace, tmp_path: Path) -> None:
         answer = submit_candidate(space, known, (str(source),), name, (), "main", "test")
         assert (answer.row.status, answer.exit_status) == (status.value, 1)
         seen[answer.row.id] = status.value
-    h = space.optimize(known, "main", Budget(rounds=1))
+    h = run_campaign(space, known, "main", Budget(rounds=1))
     s = standing(h)
     assert {i: s.failed[i].partition(":")[0] for i in seen} == seen
     assert len(h.rounds) == 1

@@ -13,7 +13,7 @@ from warpsmith.judge.sanitize_host import parse
 from warpsmith.model.candidate import Candidate, SourceFile
 from warpsmith.model.evaluation import Effort, Evaluation, SanitizerResult, Status
 from warpsmith.surface import api
-from warpsmith.surface.gate import sanitized, verdict
+from warpsmith.surface.sanitizing import sanitized, verdict
 from warpsmith.surface.workspace import Workspace
 
 HEAD = "".join(f"#include <{name}.h>\n" for name in ("limits", "stdint", "stdio", "stdlib", "unistd"))

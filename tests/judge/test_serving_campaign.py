@@ -25,6 +25,7 @@ from warpsmith.model.evaluation import Evaluation
 from warpsmith.model.step import step_key
 from warpsmith.store.files import write_atomic
 from warpsmith.store.ledger import read_events
+from warpsmith.surface.campaigns import run_campaign
 from warpsmith.surface.view import view
 from warpsmith.surface.workspace import Workspace
 
@@ -96,7 +97,7 @@ def project(folder: Path) -> Path:
 
 def run(folder: str) -> None:
     space = Workspace(Path(folder), {"seed": 3})
-    space.optimize(space.task("my/served"), "main", Budget(rounds=3, patience=3))
+    run_campaign(space, space.task("my/served"), "main", Budget(rounds=3, patience=3))
 
 
 def hand_in_bad_ones(space: Workspace) -> dict[str, str]:

@@ -62,7 +62,6 @@ def norm(blobs: Blobs, text: str) -> Candidate:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_another_kernel_of_the_same_norm_is_at_par_and_measured(tmp_path: Path) -> None:
     blobs = workspace(tmp_path)
     found = judged(tmp_path, MODEL, norm(blobs, FUSED), blobs=blobs)
@@ -76,7 +75,6 @@ def test_another_kernel_of_the_same_norm_is_at_par_and_measured(tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_a_wrong_kernel_is_told_by_prompt_and_position(tmp_path: Path) -> None:
     blobs = workspace(tmp_path)
     found = judged(tmp_path, MODEL, norm(blobs, WRONG), effort=Effort.check, blobs=blobs)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from warpsmith.errors import BadReport
 from warpsmith.profilers.callgrind import parse, profile
+from warpsmith.profilers.places import placed
 
 SMALL = """\
 # callgrind format
@@ -63,6 +64,16 @@ def test_the_profile_points_at_lines_of_the_candidate() -> None:
     assert [line.file for line in made.lines] == ["kernel.c", "helper.h", "kernel.c", "kernel.c"]
     assert made.metrics == {"cpu_instructions": 142, "cpu_reads": 55, "cpu_writes": 28}
     assert set(made.missing) == {"cpu_l1_misses", "cpu_ll_misses"}
+
+
+@pytest.mark.parametrize("order", [("k.h", "deep/k.h"), ("deep/k.h", "k.h")])
+def test_of_two_files_of_one_name_the_one_is_meant_whose_path_is_said(order: tuple[str, str]) -> None:
+    texts = {name: f"of {name};\n" for name in order}
+    for said, name in (("/x/deep/k.h", "deep/k.h"), ("/x/k.h", "k.h"), ("deep/k.h", "deep/k.h")):
+        assert placed(said, 1, texts) == (name, f"of {name};")
+    assert placed("/usr/include/other.h", 1, texts) == ("other.h", "")
+    assert placed("/x/notk.h", 1, texts) == ("notk.h", ""), "a name is a whole part of the path"
+    assert [placed("/x/k.h", line, texts)[1] for line in (0, 2)] == ["", ""]
 
 
 def test_instructions_may_have_positions_too() -> None:

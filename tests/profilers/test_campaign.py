@@ -19,6 +19,7 @@ from warpsmith.model.profile import Profile
 from warpsmith.model.step import Explain, Fault, Measure, Outcome, Step
 from warpsmith.store.history import History, fold
 from warpsmith.store.ledger import Ledger, read_events
+from warpsmith.surface.campaigns import crew_for, open_campaign, proposer_at
 from warpsmith.surface.profiling import kept, profile_request, take
 from warpsmith.surface.workspace import Workspace
 
@@ -96,9 +97,9 @@ def test_the_crew_says_what_a_broken_profiler_did(
     tool(tmp_path / "bin", "valgrind", body, version)
     known = space.task("my/axpy")
     target = space.target(known)
-    opened = space.open_campaign(known, target, "main", "sweep", campaign(KERNEL).budget)
+    opened = open_campaign(space, known, target, "main", "sweep", campaign(KERNEL).budget)
     assert not opened.explain, "no rule reads what the processor's counters say"
-    crew = space.crew(known, opened, space.proposer("sweep"))
+    crew = crew_for(space, known, opened, proposer_at("sweep", None))
     assert isinstance(crew, LocalCrew)
     try:
         step = Explain(candidate=known.entry.id, round=0)

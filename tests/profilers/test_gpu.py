@@ -76,7 +76,7 @@ def test_a_quick_profile_has_what_every_rule_needs_and_points_at_lines(space: Wo
             assert line.text == source[line.line - 1].strip()[:200]
     assert kernel.lines and sum(line.samples for line in kernel.lines) > 0.5
     assert any("LACKING" in c or "sandbox" in c for c in found.conditions)
-    (made,) = diagnoses(found, asked.target, {})
+    (made,) = diagnoses(found, asked.target, {}, {})
     assert not made.not_evaluated
 
 

@@ -159,14 +159,15 @@ def _alive(words: str) -> list[int]:
 def test_a_time_out_ends_all_that_an_agent_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent_run, "GRACE_S", 0.5)
     script = tmp_path / "late.sh"
-    script.write_text("#!/bin/bash\ntrap '' TERM\nsetsid sleep 31415 &\nsleep 31416 &\nsleep 31417\n")
+    word = f"sleep 31415.{os.getpid()}"
+    script.write_text(f"#!/bin/bash\ntrap '' TERM\nsetsid {word} &\n{word} &\n{word}\n")
     script.chmod(0o755)
     running = Running(job(tmp_path, str(script), timeout_s=1.0))
     began = time.monotonic()
     ended = running.wait()
     assert ended.how == "timed_out"
     assert time.monotonic() - began < 120
-    assert not _alive("sleep 3141[567]")
+    assert not _alive(word)
 
 
 def test_no_agent_starts_inside_an_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ from warpsmith.propose.llm.tokens import estimate
 from warpsmith.propose.llm.tuned import TUNED, Tuned
 from warpsmith.store.history import History
 from warpsmith.store.ledger import Ledger
+from warpsmith.surface.campaigns import place_for
 from warpsmith.surface.workspace import Known, Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +82,7 @@ class Bench:
         self.known: Known = self.space.task(task)
         self.asker = Scripted(script)
         self.target = DEVICES[self.known.loaded.head.hardware]
-        place = self.space.place(self.known, self.target, self.asker)
+        place = place_for(self.space, self.known, self.target, self.asker)
         assert place is not None
         self.place: Place = place
         self.h = History() + Opened(campaign=self.campaign(), candidates=self.known.all, at=0)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from warpsmith.errors import BadInput
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.task import KernelTask
-from warpsmith.propose.llm.reply import Reply, candidate, manifest, parse, sources
+from warpsmith.propose.llm.reply import Reply, candidate, manifest, parse
 from warpsmith.store.blobs import Blobs
 from warpsmith.store.folders import load_candidate, load_task
 
@@ -30,7 +30,7 @@ def loaded(folder: Path, blobs: Blobs) -> tuple[KernelTask, Candidate]:
 def test_what_a_manifest_says_is_read_back_as_the_same_candidate(folder: Path, tmp_path: Path) -> None:
     blobs = Blobs(tmp_path)
     task, given = loaded(folder, blobs)
-    files = {**sources(given, blobs), "candidate.toml": manifest(given)}
+    files = {**blobs.texts(given), "candidate.toml": manifest(given)}
     again = candidate(Reply(memo="[same] as it was", files=files), given, blobs, task)
     assert (again.id, again.space) == (given.id, given.space)
     assert (again.parent, again.memo) == (given.id, "[same] as it was")

@@ -233,6 +233,25 @@ def test_no_money_left_at_the_provider_is_no_rate_limit(naming: Naming, still: S
     assert len(server.requests) == 1
 
 
+def stopped(one: Caller, stop: Event, reached: Event) -> AskError:
+    """How an ask ends that is stopped once ``reached`` is set; that it ends at all."""
+    found: list[AskError] = []
+
+    def run() -> None:
+        try:
+            one.call(ask(), purse(), stop)
+        except AskError as error:
+            found.append(error)
+
+    thread = Thread(target=run)
+    thread.start()
+    assert reached.wait(10)
+    stop.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    return found[0]
+
+
 def test_stopping_ends_a_pause_and_a_stream(naming: Naming) -> None:
     stop = Event()
     paused = Event()
@@ -242,20 +261,7 @@ def test_stopping_ends_a_pause_and_a_stream(naming: Naming) -> None:
         event.wait(30)
 
     with Server([fails(529), "never asked for"]) as server:
-        found: list[AskError] = []
-
-        def run() -> None:
-            try:
-                caller(naming(server), Pace(wait=wait)).call(ask(), purse(), stop)
-            except AskError as error:
-                found.append(error)
-
-        thread = Thread(target=run)
-        thread.start()
-        assert paused.wait(10)
-        stop.set()
-        thread.join(10)
-    assert isinstance(found[0], Unreachable)
+        assert isinstance(stopped(caller(naming(server), Pace(wait=wait)), stop, paused), Unreachable)
     assert len(server.requests) == 1
 
     with Server([LONG]) as server, pytest.raises(Unreachable, match="stopped"):
@@ -264,30 +270,16 @@ def test_stopping_ends_a_pause_and_a_stream(naming: Naming) -> None:
 
 def test_stopping_does_not_wait_for_a_silent_server(naming: Naming, still: Still) -> None:
     stop, held, asked = Event(), Event(), Event()
-    found: list[AskError] = []
 
     def answer(received: Received) -> Scripted:
         asked.set()
         return Scripted(text="late", waits=held)
 
     with Server(answer=answer) as server:
-        one = caller(naming(server), still.pace(), read=60.0)
-
-        def run() -> None:
-            try:
-                one.call(ask(), purse(), stop)
-            except AskError as error:
-                found.append(error)
-
-        thread = Thread(target=run)
-        thread.start()
-        assert asked.wait(10)
-        stop.set()
-        thread.join(10)
-        assert not thread.is_alive()
+        end = stopped(caller(naming(server), still.pace(), read=60.0), stop, asked)
         held.set()
-    assert isinstance(found[0], Unreachable)
-    assert failed(found[0].asks[0]) == ["stream_cut"]
+    assert isinstance(end, Unreachable)
+    assert failed(end.asks[0]) == ["stream_cut"]
 
 
 def test_stable_blocks_are_read_from_the_cache_from_the_second_ask_on(still: Still) -> None:

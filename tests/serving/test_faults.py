@@ -14,7 +14,8 @@ import pytest
 
 from tests.serving.servers import LONG_S, client, running, until
 from warpsmith.model.harness import Server
-from warpsmith.serving.process import Running, ServerFailed, health
+from warpsmith.serving.health import health
+from warpsmith.serving.process import Running, ServerFailed
 
 BROKEN = (openai.APIError, httpx2.HTTPError)
 """What a client sees of an answer that breaks off."""

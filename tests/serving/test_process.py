@@ -16,7 +16,8 @@ from tests.serving.servers import LONG_S, alive, running, until
 from warpsmith.errors import BadInput
 from warpsmith.model.harness import Server
 from warpsmith.serving import ports
-from warpsmith.serving.process import ServerFailed, descendants, start
+from warpsmith.serving.keeper import descendants
+from warpsmith.serving.process import ServerFailed, start
 
 SERVER = """
     import http.server, os, signal, socket, sys

@@ -11,9 +11,10 @@ import pytest
 from tests.ship.things import TASK, Scripted, promote, restore, scripted, shelved, snapshot
 from warpsmith.errors import BadInput, BuildFailed
 from warpsmith.model.base import digest_bytes
-from warpsmith.model.campaign import Decided
+from warpsmith.model.campaign import Campaign, Decided
 from warpsmith.model.evaluation import Status
 from warpsmith.model.release import entry_of
+from warpsmith.model.target import Target
 from warpsmith.ship import index, provenance
 from warpsmith.ship.handoff import HandOff
 from warpsmith.ship.pins import pin, resolve
@@ -21,10 +22,12 @@ from warpsmith.ship.staleness import changes
 from warpsmith.store.ledger import read_events
 from warpsmith.surface import shelves, verifying
 from warpsmith.surface.answers_ship import VerifyAnswer
+from warpsmith.surface.campaigns import open_campaign
 from warpsmith.surface.listing import hand_over, list_releases
 from warpsmith.surface.rejecting import reject_candidate
 from warpsmith.surface.shelves import shelf
 from warpsmith.surface.verifying import run_verify
+from warpsmith.surface.workspace import Known
 from warpsmith.toolchains.c import C
 
 
@@ -138,16 +141,15 @@ def test_stale_releases_are_tested_again(tmp_path: Path, monkeypatch: pytest.Mon
     changed = now.model_copy(update={"driver": "Linux 99"})
     monkeypatch.setattr(shelves, "here", lambda _: changed)
     monkeypatch.setattr(verifying, "here", lambda _: changed)
-    monkeypatch.setattr(space, "open_campaign", lambda *a: _campaign(space, *a))
+    monkeypatch.setattr(verifying, "open_campaign", _campaign)
     result, detail = verify(space)[1]["gain"]
     assert (result, "software changed since: driver changed" in detail) == ("skipped", True)
     answer, checks = verify(space, "", retest=True)
     assert len(answer.releases) == 3 and checks["gain"][0] == "passed" and answer.exit_status == 0
 
 
-def _campaign(space: Scripted, *arguments: Any) -> Any:
-    known, _, *rest = arguments
-    return Scripted.open_campaign(space, known, space.target(known), *rest)
+def _campaign(space: Scripted, known: Known, _: Target, *rest: Any) -> Campaign:
+    return open_campaign(space, known, space.target(known), *rest)
 
 
 def test_verify_goes_all_the_way(tmp_path: Path) -> None:

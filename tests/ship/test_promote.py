@@ -18,9 +18,10 @@ from warpsmith.model.evaluation import Status, Trust
 from warpsmith.model.release import MOST_BYTES, Manifest
 from warpsmith.ship.refusals import Reason, exit_status
 from warpsmith.store.ledger import read_events
-from warpsmith.surface import releasing
+from warpsmith.surface import promotion, sanitizing
 from warpsmith.surface.answers import BenchAnswer
 from warpsmith.surface.answers_ship import PromoteAnswer
+from warpsmith.surface.releasing import promote_candidate
 from warpsmith.surface.shelves import shelf
 from warpsmith.surface.verifying import run_verify
 
@@ -168,7 +169,7 @@ def _no_sanitizer(space: Scripted, _: pytest.MonkeyPatch) -> PromoteAnswer:
 
 
 def _no_such_sanitizer(space: Scripted, patch: pytest.MonkeyPatch) -> PromoteAnswer:
-    patch.setattr(releasing.gate, "tools_for", lambda task, candidate: ())
+    patch.setattr(sanitizing, "tools_for", lambda task, candidate: ())
     return promote(space)
 
 
@@ -196,8 +197,8 @@ def _no_evidence(space: Scripted, patch: pytest.MonkeyPatch) -> PromoteAnswer:
     def no_profiler(*_: object) -> None:
         raise ProfilerFailed("valgrind was not found on PATH.", "Install valgrind.")
 
-    patch.setattr(releasing, "kept", lambda *_: None)
-    patch.setattr(releasing, "take", no_profiler)
+    patch.setattr(promotion, "kept", lambda *_: None)
+    patch.setattr(promotion, "take", no_profiler)
     return promote(space)
 
 
@@ -311,7 +312,7 @@ def test_what_is_not_there_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="there is no task"):
         space.task("no/such")
     with pytest.raises(BadInput, match="no campaign tagged"):
-        releasing.promote_candidate(space, space.task(TASK), "1", "entry", "", (), (), "other")
+        promote_candidate(space, space.task(TASK), "1", "entry", "", (), (), "other")
 
 
 def test_a_rolled_back_index_takes_no_more(tmp_path: Path) -> None:

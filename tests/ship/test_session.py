@@ -41,7 +41,6 @@ def run(folder: Path, *words: str, status: int = 0) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="a release needs callgrind's reports")
 def test_from_best_to_used(tmp_path: Path) -> None:
     stamp(tmp_path / "tasks", TASK, "kernel", "cpu")

@@ -284,7 +284,6 @@ def time_of_a_promote(folder: Path) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
 def test_fifty_kills_at_random_moments_of_promote(tmp_path: Path) -> None:
     space = scripted(tmp_path)
     assert promote(space, "0").released

@@ -32,6 +32,7 @@ from warpsmith.ship.shelf import Shelf
 from warpsmith.store.files import write_atomic
 from warpsmith.store.ledger import Ledger
 from warpsmith.surface.answers_ship import PromoteAnswer
+from warpsmith.surface.campaigns import open_campaign
 from warpsmith.surface.profiling import profile_request
 from warpsmith.surface.releasing import promote_candidate
 from warpsmith.surface.shelves import shelf
@@ -138,7 +139,7 @@ def scripted(root: Path, **settings: object) -> Scripted:
 def opened(space: Scripted) -> None:
     known = space.task(TASK)
     target = space.target(known)
-    campaign = space.open_campaign(known, target, "main", "none", Budget(rounds=0))
+    campaign = open_campaign(space, known, target, "main", "none", Budget(rounds=0))
     with Ledger(space.ledger(TASK, "main")) as ledger:
         ledger.append(Opened(campaign=campaign, candidates=known.all, at=time.time()))
     for candidate in (known.baseline, known.entry):

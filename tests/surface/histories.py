@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TypeVar
 
-from tests.fakes import BASELINE, ENTRY, SERVING, FakeCrew, campaign
+from tests.fakes import BASELINE, ENTRY, SERVING, FakeCrew, campaign, candidate, failed, measured
 from warpsmith.campaign import Watcher, optimize
 from warpsmith.model.base import Record
+from warpsmith.model.campaign import Benched
 from warpsmith.model.candidate import Candidate
-from warpsmith.model.evaluation import Evaluation, Metric
+from warpsmith.model.evaluation import Effort, Evaluation, Metric, Status
 from warpsmith.model.head import Direction
-from warpsmith.model.step import Outcome, Step
-from warpsmith.store.history import History
+from warpsmith.model.step import Measure, Outcome, Step
+from warpsmith.store.history import History, fold
 from warpsmith.store.ledger import Ledger
 from warpsmith.surface.workspace import Workspace
 
@@ -65,3 +67,30 @@ def kept(space: Workspace, tag: str = "main", seed: int = 7, task: str = "my/axp
     for text in ("baseline", "entry"):
         space.blobs.put(text.encode())
     return run(space.ledger(task, tag), tag, seed, task_name=task)
+
+
+BY_HAND = candidate("by hand", TILE=8, UNROLL=TEMPTING).model_copy(update={"memo": "tried by hand"})
+"""What the campaign does not know."""
+
+
+def labelled(space: Workspace, tag: str = "main", task: str = "my/axpy") -> tuple[Benched, ...]:
+    """Two labelled evaluations, appended to the ledger of :func:`kept`: the entry and what crashed in one, then one
+    that breaks the guardrail.
+    """
+    space.blobs.put(b"by hand")
+    with Ledger(space.ledger(task, tag)) as ledger:
+        h = fold(ledger.events())
+        known = dataclasses.replace(h, candidates={**h.candidates, BY_HAND.id: BY_HAND})
+        first, second = (Measure(candidate=x, rival=BASELINE.id, effort=e, round=0) for x, e in (
+            (ENTRY.id, Effort.screen), (BY_HAND.id, Effort.confirm)))  # fmt: skip
+        found = changed(measured(SERVING, first, known), known)
+        crashed = failed(SERVING, second.model_copy(update={"effort": Effort.screen}), Status.crashed, "it fell, twice")
+        broke = changed(measured(SERVING, second, known), known)
+        made = (
+            Benched(name="latest", notes="before, \"so\"", candidates=(ENTRY, BY_HAND, BASELINE),
+                    evaluations=(found, crashed), at=1.0),
+            Benched(name="second", candidates=(BY_HAND, BASELINE), evaluations=(broke,), at=86400.5),
+        )  # fmt: skip
+        for one in made:
+            ledger.append(one)
+    return made

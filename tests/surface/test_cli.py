@@ -18,6 +18,7 @@ from warpsmith.model.campaign import Budget
 from warpsmith.store.history import fold
 from warpsmith.store.ledger import read_events, writer
 from warpsmith.surface import api, cli
+from warpsmith.surface.campaigns import run_campaign
 from warpsmith.surface.reference import reference
 
 ROOT = Path(__file__).parent.parent.parent
@@ -41,6 +42,24 @@ def test_every_verb_and_flag_of_the_program_is_on_the_page() -> None:
             shown = [n if n.startswith("--") else n.upper() for n in argument.names]
             shown += [n.removeprefix("--").upper() for n in argument.names]
             assert any(f"`{n}`" in page or f"`{n}...`" in page for n in shown), argument.names
+
+
+def test_every_verb_can_be_asked_for_by_programs() -> None:
+    assert set(api.__all__) == {verb.__name__ for verb in api.VERBS} | {"VERBS", "passed_sanitizers"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"), [(("new", "my/one"), 0), (("new", "my/one", "--json"), 0), (("show", "nothing", "--json"), 3)]
+)
+def test_whoever_reads_may_stop_early(tmp_path: Path, asked: tuple[str, ...], status: int) -> None:
+    (tmp_path / "tasks").mkdir()
+    reader, writing = os.pipe()
+    os.close(reader)
+    ran = subprocess.run(
+        [PROGRAM, *asked], cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+    assert (ran.returncode, "broken pipe" in ran.stderr.lower()) == (status, False), ran.stderr
 
 
 def test_exit_statuses_of_the_page_are_those_of_the_program() -> None:
@@ -103,7 +122,7 @@ def test_an_interrupted_campaign_is_whole_and_resumes(how: str, tmp_path: Path) 
     for judge in judges.stdout.split():
         assert not Path(f"/proc/{judge}").exists(), "the judge outlived the campaign"
     before = read_events(ledger)
-    h = space.optimize(space.task("my/axpy"), "main", Budget(rounds=1))
+    h = run_campaign(space, space.task("my/axpy"), "main", Budget(rounds=1))
     assert read_events(ledger)[: len(before)] == before
     assert not standing(h).untried
     assert fold(read_events(ledger)).opened == 2

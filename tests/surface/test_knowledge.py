@@ -14,7 +14,9 @@ from tests.campaign.driver import ScriptedWorkspace
 from tests.knowledge.things import ledger_folder, run
 from tests.projects import project
 from tests.surface.test_session import PROGRAM
+from warpsmith.knowledge.skill import rule_ids
 from warpsmith.model.campaign import Budget
+from warpsmith.surface.campaigns import run_campaign
 from warpsmith.surface.submission import submit_candidate
 
 
@@ -34,14 +36,13 @@ def git(folder: Path, *words: str) -> None:
 
 
 @pytest.mark.slow  # a real campaign: half a minute of processes
-@pytest.mark.timeout(240)
 def test_a_campaign_is_remembered_by_a_clone(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     project(here)
     space = ScriptedWorkspace(here, {"batch": 2, "seed": 5})
     known = space.task("my/axpy")
-    space.optimize(known, "main", Budget(rounds=1))
+    run_campaign(space, known, "main", Budget(rounds=1))
     memo = "[vectorise] wider vectors, as no_tma_or_vector_loads says"
     submit_candidate(space, known, (), memo, ("VEC=16", "UNROLL=2"), "main", "a test")
 
@@ -92,7 +93,7 @@ def test_a_wiki_is_imported_searched_and_updated(tmp_path: Path) -> None:
         {"name": "notes", "source": str(wiki.resolve()), "pages": {"verified": 1}},
     ]
     text = knowledge(tmp_path).stdout
-    assert "wiki notes: 1 verified" in text and "29 skills" in text
+    assert "wiki notes: 1 verified" in text and f"{len(rule_ids())} skills" in text
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_a_wiki_is_imported_searched_and_updated(tmp_path: Path) -> None:
         (("import", "nowhere"), 3, "no such file or folder"),
         (("import",), 3, "path"),
         (("export",), 2, "0 attempts"),
-        ((), 0, "29 skills"),
+        ((), 0, f"{len(rule_ids())} skills"),
         (("frobnicate",), 3, "frobnicate"),
     ],
 )

@@ -7,12 +7,18 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import BASELINE, ENTRY, KERNEL, FakeCrew, campaign, ledger_path
+from tests.knowledge.things import GIFT, ledger_folder, run
+from tests.projects import project
+from warpsmith.analyse.standing import standing
 from warpsmith.campaign import optimize
+from warpsmith.judge.machine import detect
+from warpsmith.model.campaign import Finished
 from warpsmith.model.profile import Advice, KernelProfile, Profile, SourceLine
 from warpsmith.model.step import Explain, Fault, Outcome, Step
 from warpsmith.store.history import History
 from warpsmith.store.ledger import Ledger
 from warpsmith.surface.report import render_html, render_markdown
+from warpsmith.surface.reporting import write_report
 from warpsmith.surface.view import View, view
 
 HOSTILE = "</code><script>alert(1)</script>"
@@ -92,3 +98,38 @@ def test_a_campaign_that_was_not_to_profile_says_that(tmp_path: Path) -> None:
     assert made.limits is None and made.unexplained == ""
     assert "No\nleader was profiled" in render_html(made, {}, "0")
     assert "No leader was profiled" in render_markdown(made, "0")
+
+
+TWO_CAUSES = {
+    "sectors_over_ideal": 4.0, "ideal_sectors": 1e6, "l2_bytes": 128e6, "l1": 0.6, "l2": 0.1, "dram": 0.1,
+    "stall_long_scoreboard": 0.1, "stall_lg_throttle": 0.0, "stall_barrier": 0.42, "issue_active": 0.05,
+    "duration": 1e-3,
+}  # fmt: skip
+"""poor_coalescing promises 45 % of the time, stall_barrier 40 %."""
+
+
+def explained(identity: str) -> Finished:
+    kernel = KernelProfile(kernel="axpy", grid=(1, 1, 1), block=(256, 1, 1), metrics=TWO_CAUSES)
+    outcome = Profile(candidate=identity, tool="ncu", kernels=(kernel,))
+    return Finished(step=Explain(candidate=identity, round=0), outcome=outcome, seconds=1.0, at=0.0)
+
+
+def test_the_report_trusts_a_rule_as_far_as_every_campaign_on_the_device_bears_it_out(tmp_path: Path) -> None:
+    space, device = project(tmp_path), detect("cpu")
+    known = space.task("my/axpy")
+    task = known.loaded.kernel
+    assert task is not None
+    with Ledger(ledger_folder(tmp_path, "my/axpy") / "ledger.jsonl") as ledger:
+        space.blobs.put(b"entry")
+        h = optimize(campaign(task, target=device), FakeCrew(task), ledger, (BASELINE, ENTRY))
+        ledger.append(explained(standing(h).best))
+    _, page = write_report(space, known, "main")
+    assert "Next edit (`poor_coalescing`" in Path(page).read_text()
+
+    elsewhere = ledger_folder(tmp_path)
+    run(elsewhere, target=device)
+    with Ledger(elsewhere / "ledger.jsonl") as ledger:
+        ledger.append(explained(ENTRY.id))
+        ledger.append(explained(GIFT.id))  # its memo answers poor_coalescing, and nothing moved
+    _, page = write_report(space, known, "main")
+    assert "Next edit (`stall_barrier`" in Path(page).read_text()

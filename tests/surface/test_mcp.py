@@ -50,7 +50,6 @@ def children(of: str) -> list[int]:
     return [int(line) for line in found.split()]
 
 
-@pytest.mark.timeout(120)
 def test_every_verb_is_a_tool_with_the_schema_of_its_signature(tmp_path: Path) -> None:
     async def look() -> None:
         async with client(tmp_path) as connected:
@@ -75,7 +74,6 @@ def test_every_verb_is_a_tool_with_the_schema_of_its_signature(tmp_path: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_a_stranger_writes_nothing_but_the_protocol_on_standard_output(tmp_path: Path) -> None:
     calls = [
         {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
@@ -99,7 +97,6 @@ def test_a_stranger_writes_nothing_but_the_protocol_on_standard_output(tmp_path:
     assert answers[-1]["result"]["structuredContent"]["task"] == "my/x"
 
 
-@pytest.mark.timeout(120)
 def test_bad_arguments_are_clear_errors(tmp_path: Path) -> None:
     project(tmp_path)
 
@@ -128,7 +125,6 @@ def test_bad_arguments_are_clear_errors(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_task_from_nothing_to_a_verdict(tmp_path: Path) -> None:
     calibrate(tmp_path)
     told: list[str] = []
@@ -183,7 +179,6 @@ def test_a_task_from_nothing_to_a_verdict(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_calls_run_side_by_side(tmp_path: Path) -> None:
     project(tmp_path)
 
@@ -227,7 +222,6 @@ def _stop_in_the_middle(root: Path, how: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["cancel", "disconnect"])
-@pytest.mark.timeout(180)
 def test_a_cancelled_campaign_leaves_the_ledger_whole_and_the_device_free(how: str, tmp_path: Path) -> None:
     space = project(tmp_path, batch=2)
     _stop_in_the_middle(tmp_path, how)
@@ -249,7 +243,6 @@ def test_a_cancelled_campaign_leaves_the_ledger_whole_and_the_device_free(how: s
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_inside_an_agent_only_what_its_role_may_do(tmp_path: Path) -> None:
     project(tmp_path)
     elsewhere = tmp_path / "elsewhere"

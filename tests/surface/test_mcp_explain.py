@@ -56,7 +56,6 @@ def no_gpu() -> bool:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not no_gpu(), reason="this machine would profile anew: what is shown is that it need not")
-@pytest.mark.timeout(120)
 def test_a_profile_in_the_ledger_is_explained_without_its_device(tmp_path: Path) -> None:
     entry = profiled(tmp_path)
 

@@ -366,7 +366,6 @@ def test_verbs_tell_and_no_webhook_silences_them(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_no_secret_is_written_anywhere_by_a_whole_campaign(tmp_path: Path) -> None:
     """Standard output and error, ledger, records, logs, reports: every byte that a real run leaves is looked at."""
     root = tmp_path / "project"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import statistics
 import struct
 import subprocess
 import sys
@@ -13,12 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes import BASELINE, ENTRY, KERNEL, FakeCrew, campaign
+from tests.fakes import BASELINE, ENTRY, KERNEL, SERVING, FakeCrew, campaign, measured
 from tests.projects import project
-from tests.surface.histories import kept, run, tempting
+from tests.surface.histories import kept, labelled, run, tempting
 from warpsmith.analyse.compare import compare
 from warpsmith.campaign import optimize
 from warpsmith.errors import BadInput, Missing
+from warpsmith.model.campaign import Benched, Opened
+from warpsmith.model.evaluation import Effort
+from warpsmith.model.step import Measure
 from warpsmith.store.history import History
 from warpsmith.store.ledger import Ledger
 from warpsmith.surface import api, cli, metric_charts
@@ -118,6 +122,48 @@ def test_the_report_draws_them_and_a_kernels_report_does_not(tmp_path: Path) -> 
     assert [s.name for s in metric_series(plain, ())] == ["small/time", "large/time"]
 
 
+def test_labelled_runs_stand_beside_the_measurements_of_each_metric(tmp_path: Path) -> None:
+    space = project(tmp_path)
+    before = kept(space)
+    plain = series_of(before)
+    first, second = labelled(space)
+    h = space.history("my/axpy", "main")
+    found = series_of(h)
+    assert list(found) == list(plain)
+    for name, series in found.items():
+        assert series.model_copy(update={"labelled": ()}) == plain[name], "the campaign's own are what they were"
+        seen = [
+            (e.candidate, e.rival, m.candidate, m.rival)
+            for one in (first, second) for e in one.evaluations for w in e.workloads for m in w.metrics
+            if m.name == name
+        ]  # fmt: skip
+        assert len(seen) == 2, "the entry's and what broke the guardrail; what crashed has no metrics"
+        assert [(p.candidate, p.rival, p.value, p.beside) for p in series.labelled] == [
+            (a, b, statistics.median(mine), statistics.median(other)) for a, b, mine, other in seen
+        ]
+        assert [p.label for p in series.labelled] == [first.notes, second.name]
+        assert {p.measurements for p in series.labelled} == {before.measured}
+        chart = metric_chart(series, h.measured)
+        assert all(chart.frame.top <= m.y <= chart.frame.bottom and m.x == chart.frame.right for m in chart.labels)
+    page = render_html(view(h, None), {}, "1", report_series(h, view(h, None).curve))
+    assert page.count('class="labelled"') == 6 and "before, &#34;so&#34;" in page and "Diamonds" in page
+    assert "Diamonds" not in render_html(view(before, None), {}, "1", report_series(before, view(before, None).curve))
+
+
+def test_where_only_labelled_runs_are_there_they_are_the_history(tmp_path: Path) -> None:
+    c = campaign(SERVING)
+    step = Measure(candidate=ENTRY.id, rival=BASELINE.id, effort=Effort.screen, round=0)
+    h = History() + Opened(campaign=c, candidates=(BASELINE, ENTRY), at=0)
+    made = Benched(name="latest", candidates=(ENTRY, BASELINE), evaluations=(measured(SERVING, step, h),), at=0.0)
+    h = h + made
+    found = series_of(h)
+    assert [(s.name, s.part, s.points, len(s.labelled)) for s in found.values()] == [
+        ("batch16.tok_s", "objective", (), 1), ("single.ttft_p99", "guardrail", (), 1),
+    ]  # fmt: skip
+    page = render_html(view(h, None), {}, "1", report_series(h, view(h, None).curve))
+    assert page.count('class="labelled"') == 2 and not re.search(r'="[^"]*(nan|inf)', page)
+
+
 def test_wide_metrics_get_a_logarithmic_axis(tmp_path: Path) -> None:
     series = series_of(run(tmp_path / "ledger.jsonl"))["single.ttft_p99"]
     assert not metric_chart(series, 9).log
@@ -152,7 +198,7 @@ def test_campaigns_are_drawn_into_one_figure(tmp_path: Path, monkeypatch: pytest
     kept(space, "second", seed=3)
     answer = api.history("my/axpy", plots=True, tags="all", output=Path("out"))
     assert answer.exported == (f"out/{BEST}", f"out/{METRICS}")
-    from warpsmith.surface.exports import ledger_digest
+    from warpsmith.surface.history_export import ledger_digest
 
     hashes = {t: ledger_digest(space.ledger("my/axpy", t)) for t in ("main", "second")}
     one = api.history("my/axpy", plots=True, output=Path("one"))
@@ -168,6 +214,11 @@ def test_campaigns_are_drawn_into_one_figure(tmp_path: Path, monkeypatch: pytest
     assert one.exported == (f"one/{BEST}", f"one/{METRICS}")
     api.history("my/axpy", plots=True, output=Path("again"))
     assert Path("again", METRICS).read_bytes() == Path("one", METRICS).read_bytes(), "the same history, the same bytes"
+    labelled(space)
+    api.history("my/axpy", plots=True, output=Path("again"))
+    blue = (0x1F, 0x77, 0xB4)
+    drawn = [pixels(Path(folder, METRICS).read_bytes(), blue) for folder in ("one", "again")]
+    assert drawn[1] > drawn[0] + 20, "labelled runs are drawn too"
 
 
 @pytest.mark.slow

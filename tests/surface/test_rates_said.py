@@ -12,7 +12,7 @@ from warpsmith.campaign import optimize
 from warpsmith.model.campaign import Budget
 from warpsmith.model.target import Calibration
 from warpsmith.store.ledger import Ledger
-from warpsmith.surface.answers import DoctorAnswer, PlantCheck, calibrated
+from warpsmith.surface.answers import DoctorAnswer, PlantCheck, calibration_row
 from warpsmith.surface.render import show
 from warpsmith.surface.report import render_html, render_markdown
 from warpsmith.surface.view import View, view
@@ -30,7 +30,7 @@ def seen(tmp_path: Path) -> View:
 
 
 def test_a_calibration_states_its_comparisons_its_floor_and_the_bound(capsys: pytest.CaptureFixture[str]) -> None:
-    answer = DoctorAnswer(checks=(), calibrations=(calibrated(TARGET, CALIBRATION),))
+    answer = DoctorAnswer(checks=(), calibrations=(calibration_row(TARGET, CALIBRATION),))
     assert answer.calibrations[0]["different"] == {"seen": 1, "count": 3, "upper95": pytest.approx(0.8646, abs=1e-4)}
     show(answer)
     said = capsys.readouterr().out

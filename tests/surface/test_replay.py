@@ -26,7 +26,6 @@ def known(space: Workspace) -> History:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_recorded_campaign_runs_again_from_the_command_line_without_key_or_network(tmp_path: Path) -> None:
     broken = FAST.replace("int64_t i = 0", "int64_t i = zero")
     script = [fails(529, 0.0), reply("broken", broken), reply("fix", FAST)]

@@ -28,8 +28,9 @@ from warpsmith.model.task import Argument, Dtype, KernelTask, Role
 from warpsmith.store.history import History
 from warpsmith.store.ledger import Ledger
 from warpsmith.surface import charts, numbers, report
+from warpsmith.surface.ratio import Ratio
 from warpsmith.surface.report import render_html, render_markdown
-from warpsmith.surface.view import PeerRow, Ratio, Row, View, view
+from warpsmith.surface.view import PeerRow, Row, View, view
 
 HOSTILE = '<script>alert("x")</script> | `a` & \x1b[31m\u202eevil'
 SECTIONS = ("headline", "curve", "workloads", "peers", "roofline", "lineage", "candidates", "build", "notes")

@@ -20,7 +20,6 @@ import pytest
 from warpsmith.errors import WarpsmithError
 from warpsmith.surface import api
 
-pytestmark = pytest.mark.timeout(600)
 READY_S = 240
 """Longest wait for anything here; a machine may be busy."""
 MODEL = "random-llama"

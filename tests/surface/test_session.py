@@ -33,7 +33,6 @@ def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["nothing asked", "whole"])
 def test_the_session_of_the_readme(whole: bool, tmp_path: Path) -> None:
     """Every command in order; to be quick, without asking for candidates, and without the one that is handed in."""

@@ -1,5 +1,7 @@
 """Where the next ask begins: at a failure that can be mended, or at one of the fastest kernels. Pure.
 
+A guardrail that is broken by what would be best is such a failure.
+
 A *line* is a candidate with what was made to mend it. Parents of new work are the beam: the fastest distinct kernels,
 the faster ones more often, and those that were asked from least come first.
 """
@@ -51,10 +53,17 @@ def mendable(h: History, s: Standing, c: Campaign) -> tuple[str, ...]:
     found = [
         (tries[_root(roots, x)], -number, x)
         for number, x in enumerate(h.candidates)
-        if x in s.failed and x not in answered and _root(roots, x) not in busy and _written(h, x)
-        and s.failed[x].partition(":")[0] in MENDABLE and tries[_root(roots, x)] < c.fixes
+        if _failed(s, x) and x not in answered and _root(roots, x) not in busy and _written(h, x)
+        and tries[_root(roots, x)] < c.fixes
     ]  # fmt: skip
     return tuple(x for _, _, x in sorted(found))
+
+
+def _failed(s: Standing, candidate: str) -> bool:
+    """Whether it ended by a mistake, or leads by the objective and breaks a guardrail."""
+    if candidate in s.failed:
+        return s.failed[candidate].partition(":")[0] in MENDABLE
+    return candidate in s.broken and s.estimates[candidate] < s.estimates[s.best]
 
 
 def tries(h: History, candidate: str) -> int:
@@ -81,7 +90,8 @@ def beam(h: History, s: Standing, width: int) -> tuple[str, ...]:
 
 def kernel(candidate: Candidate) -> str:
     """What stays the same over all points of its space: one text for each."""
-    return "\n".join(f"{s.path} {s.content}" for s in sorted(candidate.sources, key=lambda s: s.path))
+    files = [f"{s.path} {s.content}" for s in sorted(candidate.sources, key=lambda s: s.path)]
+    return "\n".join([*files, *(f"{name}={value}" for name, value in sorted(candidate.environment.items()))])
 
 
 def _next_parent(h: History, s: Standing, c: Campaign, chosen: list[Turn]) -> str:

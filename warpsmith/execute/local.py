@@ -1,4 +1,4 @@
-"""Steps on this machine: a warm session in a process group of its own, one lock per device, kill as a whole.
+"""Steps on this machine: a warm session in a process group of its own, one line per device, kill as a whole.
 
 A session is a child that reads step folders from its standard input, a line each, and answers each with one line once
 ``result.json`` is there. Whatever else happens (it dies, it is killed, it stays silent too long) is a fault of the
@@ -8,7 +8,6 @@ a candidate never shares its process.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import shutil
@@ -16,12 +15,13 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from warpsmith.execute.line import Ticket, held
 from warpsmith.model.base import digest
 from warpsmith.model.step import KEPT, Fault, Result
 
@@ -117,13 +117,18 @@ def read_result(folder: Path) -> Result | None:
 
 
 class LocalExecutor:
-    """Runs steps one after another on one local device."""
+    """Runs steps one after another on one local device. ``tell`` is told, by a thread, whom a step waits for."""
 
-    def __init__(self, steps: Path, session: Session, device: str, timeout_s: float) -> None:
+    def __init__(
+        self, steps: Path, session: Session, device: str, timeout_s: float, tell: Callable[[str], None] | None = None
+    ) -> None:
         self.steps = steps
         self.session = session
-        self.lock = device_lock(device)
+        self.line = device_line(device)
         self.timeout_s = timeout_s
+        self.tell = tell
+        self._waited_for = 0
+        """The process that was told of last: one that takes turns with this one is told of once."""
 
     def run(
         self, key: str, attempt: int, prepare: Callable[[Path], None], timeout_s: float | None = None
@@ -138,7 +143,7 @@ class LocalExecutor:
         folder = self.steps / f"{key[:32]}-{attempt}"
         folder.mkdir(parents=True, exist_ok=True)
         prepare(folder)
-        with held(self.lock):
+        with held(self.line, self._waits):
             return self.session.run(folder, timeout_s or self.timeout_s)
 
     def kept(self, key: str) -> list[Path]:
@@ -154,20 +159,17 @@ class LocalExecutor:
         """End the session."""
         self.session.close()
 
+    def _waits(self, before: tuple[Ticket, ...]) -> None:
+        first, *others = before
+        if self.tell is None or first.process == self._waited_for:
+            return
+        self._waited_for = first.process
+        more = f", and {len(others)} more are before this one" if others else ""
+        self.tell(f"waiting for the device: {first.who} has it{more}")
 
-def device_lock(device: str) -> Path:
-    """The lock file of a device, shared by every campaign of this user on this machine."""
+
+def device_line(device: str) -> Path:
+    """The folder of the line before a device, shared by every campaign of this user on this machine."""
     folder = Path(tempfile.gettempdir()) / f"warpsmith-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    return folder / f"device-{digest(device)[:16]}.lock"
-
-
-@contextmanager
-def held(lock: Path) -> Iterator[None]:
-    """Hold ``lock``, waiting for whoever has it; the kernel lets go of it if this process dies."""
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    return folder / f"device-{digest(device)[:16]}"

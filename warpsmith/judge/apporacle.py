@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from warpsmith.errors import TaskAtFault
 from warpsmith.judge.appinputs import CapturedInputs
-from warpsmith.judge.checked import Checks, Errors
+from warpsmith.judge.checked import Checks
 from warpsmith.judge.contract import Runner
 from warpsmith.judge.evidence import Seen, Side
 from warpsmith.judge.failures import CandidateFailed, WorkerKilled
@@ -18,7 +18,7 @@ from warpsmith.judge.numeric import Array, Numeric
 from warpsmith.judge.oracle import Oracle
 from warpsmith.judge.verify import ELEMENT_FACTOR, Verdict, verify
 from warpsmith.model.captured import CAPTURE, CLOSE, IDENTICAL
-from warpsmith.model.evaluation import Status, TensorError
+from warpsmith.model.evaluation import TensorError
 from warpsmith.model.head import Workload
 from warpsmith.model.task import RELATIVE_RMS_LIMIT, AppTask, Argument, Role
 
@@ -83,22 +83,13 @@ class OriginalChecks(Checks):
         self.outputs(side.live.outputs(index), Expected(outputs, {name: inputs[name] for name in outputs}))
         return seconds
 
-    def outputs(self, outputs: dict[str, Array], expected: dict[str, Array], seen: Seen | None = None) -> Errors:
-        """What the outputs miss, also noted in ``seen``. Raises CandidateFailed where it is too much."""
+    def verdict(self, argument: Argument, output: Array, expected: dict[str, Array]) -> Verdict:
+        """One buffer beside the original's, with what both began with."""
         assert isinstance(expected, Expected)
-        errors: Errors = {}
-        for argument in self.oracle.outputs:
-            name = argument.name
-            verdict = self.compare_one(outputs[name], expected[name], expected.began[name], argument)
-            errors[name] = verdict.error
-            if seen is not None:
-                seen.worst(verdict.error)
-            if verdict.wrong:
-                raise CandidateFailed(Status.wrong_values, verdict.wrong)
-        return errors
+        return self.compare_one(output, expected[argument.name], expected.began[argument.name], argument)
 
     def compare_one(self, output: Array, wanted: Array, began: Array, argument: Argument) -> Verdict:
-        """One buffer beside the original's, with what both began with."""
+        """The same for any three contents of a buffer: what it is, what it should be, what it was."""
         xp, numeric = self.numeric.xp, self.numeric
         limit = self.task.tolerance.relative_rms
         allowed = limit if limit is not None else RELATIVE_RMS_LIMIT.get(argument.element.value, 0.0)

@@ -9,9 +9,9 @@ from warpsmith.judge.evidence import Seen, Side, SideFailed
 from warpsmith.judge.failures import CandidateFailed
 from warpsmith.judge.numeric import Array, Numeric
 from warpsmith.judge.oracle import Oracle
-from warpsmith.judge.verify import verify
+from warpsmith.judge.verify import Verdict, verify
 from warpsmith.model.evaluation import Status, TensorError
-from warpsmith.model.task import KernelTask
+from warpsmith.model.task import Argument, KernelTask
 
 Errors = dict[str, TensorError]
 """What one call missed, by output."""
@@ -55,16 +55,18 @@ class Checks:
     def outputs(self, outputs: dict[str, Array], expected: dict[str, Array], seen: Seen | None = None) -> Errors:
         """What the outputs miss, also noted in ``seen``. Raises CandidateFailed where it is too much."""
         errors: Errors = {}
-        limit = self.task.tolerance.relative_rms
         for argument in self.oracle.outputs:
-            name = argument.name
-            verdict = verify(outputs[name], expected[name], argument, self.numeric, limit)
-            errors[name] = verdict.error
+            verdict = self.verdict(argument, outputs[argument.name], expected)
+            errors[argument.name] = verdict.error
             if seen is not None:
-                seen.worst(verdict.error)
+                seen.keep_worst(verdict.error)
             if verdict.wrong:
                 raise CandidateFailed(Status.wrong_values, verdict.wrong)
         return errors
+
+    def verdict(self, argument: Argument, output: Array, expected: dict[str, Array]) -> Verdict:
+        """One output beside what was expected of it."""
+        return verify(output, expected[argument.name], argument, self.numeric, self.task.tolerance.relative_rms)
 
     def compare(self, index: int, family: str, found: dict[int, Errors]) -> None:
         """Hold the candidate to twice the error of the baseline, where both met the same inputs; ``found`` is by the

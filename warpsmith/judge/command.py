@@ -22,7 +22,7 @@ from warpsmith.judge.workspaces import environment, overlaid
 from warpsmith.model.evaluation import Status
 from warpsmith.model.harness import CommandTask
 from warpsmith.model.head import Direction, Workload
-from warpsmith.model.step import Request
+from warpsmith.model.step import ProfileRequest, Request
 
 KEPT_OF_A_RUN = 1 << 14
 """Bytes of either stream of one run that are kept, from its end."""
@@ -33,7 +33,7 @@ class CommandHarness:
 
     alone = False
 
-    def __init__(self, request: Request, folder: Path) -> None:
+    def __init__(self, request: Request | ProfileRequest, folder: Path) -> None:
         assert isinstance(request.task, CommandTask)
         self.request = request
         self.task = request.task
@@ -100,11 +100,15 @@ class CommandHarness:
         """Every run, a line each."""
         return {"runs.jsonl": "".join(f"{json.dumps(line)}\n" for line in self._runs).encode()}
 
+    def call(self, side: Side, workload: Workload) -> tuple[list[str], Place]:
+        """What one run is, and where: the workspace is as ``prepare`` left it."""
+        self._restore(self._copies[id(side)])
+        return [self._filled(word, workload) for word in self.task.command], self._place(side, workload)
+
     def _measured(self, side: Side, workload: Workload) -> dict[str, float]:
         """One run that ended well and was right."""
-        self._restore(self._copies[id(side)])
-        argv = [self._filled(word, workload) for word in self.task.command]
-        ran = run(argv, self._place(side, workload))
+        argv, place = self.call(side, workload)
+        ran = run(argv, place)
         self._note(side, workload.name, ran)
         if (failed := failure(ran, f"'{' '.join(argv)}'")) is not None:
             raise failed

@@ -91,8 +91,8 @@ class Seen:
         self.samples.append(rounds.sample())
         self.first.append(rounds.first())
 
-    def worst(self, error: TensorError) -> None:
-        """Keep the larger errors."""
+    def keep_worst(self, error: TensorError) -> None:
+        """Keep the larger of each number of this output's errors so far and ``error``'s."""
         old = self.errors.get(error.tensor, error)
         self.errors[error.tensor] = error.model_copy(
             update={

@@ -1,7 +1,7 @@
 """The fork-server: a trusted process that has the heavy libraries loaded and becomes a sandboxed worker on request.
 
 Started as a program of its own by forking.py; it runs no code of candidates, has no CUDA context, and is alone in its
-process (one thread) whenever it forks. The fork enters the sandbox (sandbox/processes.py) and then calls the function
+process (one thread) whenever it forks. The fork enters the sandbox (sandbox/outer.py) and then calls the function
 ``main(arguments, descriptors)`` of the program that the configuration names.
 
     forkserver.py SOCKET PARENT    a SOCK_SEQPACKET socket; one message of configuration, then requests, each answered
@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 
 sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from warpsmith.sandbox import linux, processes
+from warpsmith.sandbox import inside, linux, outer
 
 MESSAGE = 1 << 16
 DESCRIPTORS = 32
@@ -80,11 +80,11 @@ def become(function: Callable[..., None], environment: dict[str, str], descripto
         os.environ.update(environment)
         said = json.loads(os.pread(plan, os.fstat(plan).st_size, 0))
         said.update(parent=os.getppid(), report=report, control=control, keep=keep, descriptor=plan, function=function)
-        processes.outer(said)
+        outer.outer(said)
     except BaseException as error:  # the edge of a process that must never return to the server's loop
         os.write(2, f"{type(error).__name__}: {error}\n".encode())
     finally:
-        os._exit(processes.FAILED)
+        os._exit(inside.FAILED)
 
 
 def serve(channel: socket.socket, function: Callable[..., None]) -> None:

@@ -29,9 +29,8 @@ COUNTED = 24
 """Launches that ncu counts, at most."""
 GRACE_S = 60.0
 """What a tool may take beyond the program's own time, for starting and for writing its report."""
-SLOWER = 60.0
-"""Counting may make a program so many times slower, where no duration is given."""
 NO_LIMIT_S = 3600.0
+"""Longest time for a program where no duration is given, however much slower counting makes it."""
 _STDERR = 2
 
 
@@ -127,7 +126,7 @@ class Application:
             return self._made(tool.said, effort, None, ["user code only"]).model_copy(update={"kernels": (kernel,)})
         tool = find("valgrind")
         command = (tool.path, *OPTIONS, "--trace-children=yes", f"--callgrind-out-file={folder / 'callgrind.%p'}")
-        ran = self._run((*self._timeout(), *command, *self.argv), SLOWER)
+        ran = self._run((*self._timeout(), *command, *self.argv))
         outputs = [path for path in folder.glob("callgrind.*") if path.stat().st_size]
         if not outputs:
             raise ProfilerFailed(f"{tool.said} left no output.{ran.tail}", "See whether valgrind works by hand.")
@@ -148,8 +147,8 @@ class Application:
     def _bounded(self) -> tuple[str, ...]:
         return (*self._timeout(), *self.argv)
 
-    def _run(self, argv: tuple[str, ...], slower: float = 1.0) -> Ran:
-        limit = (self.duration_s * slower if self.duration_s else NO_LIMIT_S) + GRACE_S
+    def _run(self, argv: tuple[str, ...]) -> Ran:
+        limit = (self.duration_s or NO_LIMIT_S) + GRACE_S
         ran = run(argv, timeout_s=limit, cwd=os.getcwd(), output=_STDERR)
         if ran.status is None:
             raise ProfilerFailed(f"{Path(argv[0]).name} was still running after {limit:.0f} s, and was ended.", "")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePath
 
 from warpsmith.errors import BadReport
 from warpsmith.model.profile import KernelProfile, SourceLine
+from warpsmith.profilers.places import placed
 
 HOTTEST_LINES = 12
 MOST_BYTES = 64 << 20
@@ -122,8 +122,5 @@ def profile(counts: Counts, entry: str, sources: Mapping[str, str]) -> KernelPro
 
 
 def _line(place: Place, share: float, sources: Mapping[str, str]) -> SourceLine:
-    file, line = place
-    ours = next((name for name in sources if file == name or file.endswith(f"/{name}")), None)
-    rows = sources[ours].splitlines() if ours is not None else []
-    text = rows[line - 1].strip()[:200] if 0 < line <= len(rows) else ""
-    return SourceLine(file=ours or PurePath(file).name, line=line, text=text, samples=min(1.0, share))
+    file, text = placed(*place, sources)
+    return SourceLine(file=file, line=place[1], text=text, samples=min(1.0, share))

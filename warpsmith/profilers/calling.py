@@ -7,15 +7,15 @@ from pathlib import Path
 
 from warpsmith.errors import BadInput, ProfilerFailed
 from warpsmith.judge.appinputs import CapturedInputs
-from warpsmith.judge.apporacle import Expected, OriginalChecks, OriginalOracle
+from warpsmith.judge.apporacle import OriginalChecks, OriginalOracle
 from warpsmith.judge.contract import Bench, Runner
 from warpsmith.judge.evidence import Side
 from warpsmith.judge.inputs import HiddenInputs
 from warpsmith.judge.numeric import Array, Numeric
 from warpsmith.judge.oracle import Oracle
-from warpsmith.judge.verify import verify
+from warpsmith.judge.verify import Verdict, verify
 from warpsmith.model.step import ProfileRequest
-from warpsmith.model.task import AppTask, KernelTask
+from warpsmith.model.task import AppTask, Argument, KernelTask
 from warpsmith.toolchains.cache import build
 
 
@@ -40,9 +40,12 @@ class VerifiedCalls:
 
     def wrong(self, outputs: dict[str, Array], expected: dict[str, Array]) -> str:
         """What is wrong with the outputs of a call; empty where nothing is."""
-        limit = self.task.tolerance.relative_rms
-        found = (verify(outputs[a.name], expected[a.name], a, self.numeric, limit) for a in self.oracle.outputs)
+        found = (self.verdict(a, outputs[a.name], expected) for a in self.oracle.outputs)
         return next((verdict.wrong for verdict in found if verdict.wrong), "")
+
+    def verdict(self, argument: Argument, output: Array, expected: dict[str, Array]) -> Verdict:
+        """One output beside what was expected of it."""
+        return verify(output, expected[argument.name], argument, self.numeric, self.task.tolerance.relative_rms)
 
     def close(self) -> None:
         """Nothing runs that must be ended."""
@@ -57,15 +60,9 @@ class CapturedCalls(VerifiedCalls):
         self.original = original
         self.checks = OriginalChecks(task, oracle, numeric, [], original)
 
-    def wrong(self, outputs: dict[str, Array], expected: dict[str, Array]) -> str:
-        """What is wrong beside what the original made of the same contents."""
-        assert isinstance(expected, Expected)
-        for argument in self.oracle.outputs:
-            name = argument.name
-            verdict = self.checks.compare_one(outputs[name], expected[name], expected.began[name], argument)
-            if verdict.wrong:
-                return verdict.wrong
-        return ""
+    def verdict(self, argument: Argument, output: Array, expected: dict[str, Array]) -> Verdict:
+        """One buffer beside what the original made of the same contents."""
+        return self.checks.verdict(argument, output, expected)
 
     def close(self) -> None:
         """End the original."""

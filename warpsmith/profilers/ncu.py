@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from warpsmith.errors import BadReport, ProfilerFailed, WarpsmithError
-from warpsmith.model.metrics import METRICS, wanted
+from warpsmith.model.metrics import HOPPER, METRICS, wanted
 from warpsmith.model.profile import ProfileEffort
 from warpsmith.profilers.tools import Tool
 
@@ -45,7 +45,7 @@ class Ask:
     """Launches that are profiled then."""
     effort: ProfileEffort = ProfileEffort.quick
     cold: bool = True
-    architecture: int = 90
+    architecture: int = HOPPER
     without: tuple[str, ...] = ()
     """Metrics that this ncu does not know."""
     only: tuple[str, ...] = ()

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from warpsmith.errors import BadReport, Missing, WarpsmithError
-from warpsmith.model.metrics import METRICS, read, stall_key
+from warpsmith.model.metrics import HOPPER, METRICS, read, stall_key
 from warpsmith.model.profile import Advice, KernelProfile, SourceLine
+from warpsmith.profilers.places import placed
 
 READER = Path(__file__).with_name("ncu_reader.py")
 READ_S = 60.0
 MOST_BYTES = 1 << 30
 MOST_RESULTS = 256
 """Launches that are read from one report, at most."""
-HOPPER = 90
 _REPROFILE = "Profile again; a report is made by 'warpsmith profile', or by ncu -o."
 _LINKS = (
     (re.compile(r"@url:([^@]*?):https?://[^@]*@"), r"\1"),
@@ -145,17 +145,13 @@ def _kernel(path: Path, launches: Sequence[dict[str, Any]], quick: bool, sources
 
 def _line(said: Mapping[str, Any], sources: Mapping[str, str]) -> SourceLine:
     """A hot line; the candidate's own files are named as the candidate names them."""
-    file, line = str(said["file"]), int(said["line"])
-    ours = next((name for name in sources if file == name or file.endswith(f"/{name}")), None)
-    text = str(said["text"])
-    if ours is not None:
-        rows = sources[ours].splitlines()
-        text = rows[line - 1].strip()[:200] if 0 < line <= len(rows) else text
+    line = int(said["line"])
+    file, text = placed(str(said["file"]), line, sources)
     word = str(said["stall"])
     return SourceLine(
-        file=ours or Path(file).name,
+        file=file,
         line=line,
-        text=text,
+        text=text or str(said["text"]),
         samples=min(1.0, float(said["share"])),
         stall=stall_key("no_instruction" if word == "no_instructions" else word),
         sass=tuple(said["sass"]),

@@ -20,14 +20,16 @@ from warpsmith.judge.failures import CandidateFailed, WorkerLost
 from warpsmith.judge.nvml import gpus
 from warpsmith.judge.pin import must_see
 from warpsmith.model.base import digest_bytes
+from warpsmith.model.harness import CommandTask
 from warpsmith.model.head import Workload
+from warpsmith.model.metrics import HOPPER
 from warpsmith.model.profile import Profile
 from warpsmith.model.step import KEPT, Fault, Outcome, ProfileRequest, Result
 from warpsmith.model.target import Target
 from warpsmith.model.task import AppTask, KernelTask
 from warpsmith.profilers import callgrind, ncu, nsys
 from warpsmith.profilers.calling import VerifiedCalls, verified_calls
-from warpsmith.profilers.reports import HOPPER
+from warpsmith.profilers.harness import profile_command
 from warpsmith.profilers.tools import Tool, find
 from warpsmith.toolchains.cache import Built, build
 
@@ -56,6 +58,9 @@ def carry_out(folder: Path) -> Result:
 def profile(request: ProfileRequest, folder: Path) -> Profile:
     """The profile that was asked for. Raises WarpsmithError, CandidateFailed and WorkerLost."""
     task = request.task
+    if isinstance(task, CommandTask):
+        found, report = profile_command(request, task, folder)
+        return found.model_copy(update={"reports": _keep(folder, [report])})
     if not isinstance(task, KernelTask):
         raise BadInput(f"tasks of the kind {task.kind!r} cannot be profiled.", "Use 'profile -- APP ARGS...'.")
     workload = chosen(task, request.workload)

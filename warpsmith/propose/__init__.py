@@ -17,6 +17,7 @@ from warpsmith.store.history import History
 
 if TYPE_CHECKING:
     from warpsmith.knowledge.library import Library
+    from warpsmith.model.harness import CommandTask, ServingTask
     from warpsmith.model.task import KernelTask
     from warpsmith.propose.llm.asking import Asker
     from warpsmith.settings import Settings
@@ -36,7 +37,7 @@ class Proposer(Protocol):
 class Place:
     """What a proposer may know beside the history."""
 
-    task: KernelTask
+    task: KernelTask | CommandTask | ServingTask
     folder: Path
     """The task's, with its texts for people and models."""
     blobs: Blobs

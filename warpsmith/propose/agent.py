@@ -24,7 +24,8 @@ from warpsmith.propose.agent_card import facts, say
 from warpsmith.propose.agent_folder import write_candidate
 from warpsmith.propose.agent_run import Ended, Job, Running, require, write_mcp_config
 from warpsmith.propose.agent_worktree import Worktree, begun, place, prepare
-from warpsmith.store.folders import load_candidate
+from warpsmith.propose.harness import must_be_writable
+from warpsmith.store.folders import CANDIDATE_FILE, load_candidate
 from warpsmith.store.history import History
 
 GUIDES = Path(__file__).parent / "agents"
@@ -36,7 +37,8 @@ def made(where: Place | None) -> Agent:
     """The proposer of a place. Raises BadInput inside an agent's run, Missing where the agent's program is not here."""
     refuse_loop()
     if where is None:
-        raise BadInput("--proposer agent: only kernel tasks have candidates that an agent can write.", "Use sweep.")
+        raise BadInput("--proposer agent: there is no task here.", "Use --proposer sweep.")
+    must_be_writable(where.task, "--proposer agent")
     require(where.settings.agent)
     return Agent(where)
 
@@ -105,8 +107,11 @@ class Agent:
             found = load_candidate(tree.work, self.where.blobs, self.where.task)
         except BadInput as error:
             return (), f"; its folder is no candidate: {error.message}"
+        listed = {CANDIDATE_FILE, *(s.path for s in found.sources)}
+        there = {p.relative_to(tree.work).as_posix() for p in tree.work.rglob("*") if p.is_file()}
+        why = f"; not listed in {CANDIDATE_FILE}: {', '.join(left)}" if (left := sorted(there - listed)) else ""
         memo = found.memo or f"[agent] {tree.branch}"
-        return (found.model_copy(update={"memo": memo, "parent": parent.id}),) if found.id != parent.id else (), ""
+        return (found.model_copy(update={"memo": memo, "parent": parent.id}),) if found.id != parent.id else (), why
 
 
 def default_run(task: str, tag: str) -> str:

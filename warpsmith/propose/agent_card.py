@@ -16,13 +16,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from warpsmith.analyse.standing import Standing, standing
 from warpsmith.model.base import short
 from warpsmith.model.candidate import Candidate
+from warpsmith.model.harness import CommandTask, HarnessTask, ServingTask
 from warpsmith.model.task import RELATIVE_RMS_LIMIT, KernelTask
+from warpsmith.propose import harness
 from warpsmith.propose.plateau import Directive, directives
 from warpsmith.store.history import History
 
 TEMPLATES = Path(__file__).parent / "agents"
 LONGEST_ABOUT = 160
 """Characters of names and values that a candidate chose itself."""
+LISTED = 40
+"""Mutable files that a card names."""
 TRIED = 20
 """Attempts that a card lists, the newest."""
 
@@ -32,19 +36,44 @@ def say(template: str, /, **values: Any) -> str:
     return _environment().get_template(template).render(**values).strip() + "\n"
 
 
-def facts(task: KernelTask, folder: Path, start: Candidate, h: History | None) -> dict[str, Any]:
+def approach(task: KernelTask | CommandTask | ServingTask) -> str:
+    """How the first plan goes about it."""
+    name = "approach_harness.md" if isinstance(task, HarnessTask) else "approach.md"
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def facts(
+    task: KernelTask | CommandTask | ServingTask, folder: Path, start: Candidate, h: History | None
+) -> dict[str, Any]:
     """K, R and W of a task, what was tried, and what the history asks for. ``start`` is the candidate to begin with."""
+    head = {
+        "name": task.name, "title": task.title, "description": task.description, "hardware": task.hardware,
+        "gate": f"{task.gate.min_gain:.1%}", "start": short(start.id), **_standing(h),
+    }  # fmt: skip
+    if isinstance(task, HarnessTask):
+        return {**head, "krw": "krw_harness.md.j2", "overlay": True, **_overlaid(task, folder)}
+    return {**head, "krw": "krw.md.j2", "overlay": False, **_kernel(task, folder, start)}
+
+
+def _overlaid(task: CommandTask | ServingTask, folder: Path) -> dict[str, Any]:
+    """How overlays are measured, and which files they may replace."""
+    files = harness.mutable(folder, task)
+    named = [f"{path} ({p.stat().st_size} bytes)" for path, p in files.items()]
+    more = [f"and {len(named) - LISTED} more"] if len(named) > LISTED else []
+    texts = [n for n in ("program.md", "prompt.md", "interface.md") if (folder / n).is_file()]
+    return {**harness.contract(task), "workspace": task.workspace, "files": (*named[:LISTED], *more), "texts": texts}
+
+
+def _kernel(task: KernelTask, folder: Path, start: Candidate) -> dict[str, Any]:
     oracle = folder / task.reference
     return {
-        "name": task.name, "title": task.title, "description": task.description, "contract": task.contract,
-        "hardware": task.hardware, "entry": start.entry, "toolchain": start.toolchain, "alignment": task.alignment,
+        "contract": task.contract, "entry": start.entry, "toolchain": start.toolchain, "alignment": task.alignment,
         "arguments": [{**a.model_dump(mode="json"), "shape": a.shape} for a in task.arguments],
         "varied": sorted(task.shapes), "families": task.drawn,
         "reference": oracle.read_text(encoding="utf-8").rstrip(), "reference_name": task.reference,
-        "tolerance": _tolerance(task), "gate": f"{task.gate.min_gain:.1%}",
+        "tolerance": _tolerance(task),
         "workloads": [{"name": w.name, "weight": w.weight, "axes": json.dumps({**w.axes, **w.scalars})}
                       for w in task.workloads],
-        "start": short(start.id), **_standing(h),
     }  # fmt: skip
 
 
@@ -70,7 +99,7 @@ def told(found: tuple[Directive, ...], *, tools: bool = True) -> list[dict[str, 
     return [
         {"what": d.what, "candidates": [short(x) for x in d.candidates], "landed": short(d.landed),
          "gain": f"{d.gain:.0%}", "profiled": d.profiled,
-         "about": " ".join(d.about.split())[:LONGEST_ABOUT], "tools": tools}
+         "about": " ".join(d.about.split())[:LONGEST_ABOUT], "tools": tools, "overlay": d.overlay}
         for d in found
     ]  # fmt: skip
 

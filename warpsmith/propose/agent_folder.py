@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from warpsmith.model.base import Record
-from warpsmith.model.candidate import Candidate
+from warpsmith.model.candidate import OVERLAY, Candidate
 from warpsmith.store.blobs import Blobs
 from warpsmith.store.folders import CANDIDATE_FILE
 
@@ -31,6 +31,8 @@ def manifest(candidate: Candidate) -> str:
         f"flags = {_value(candidate.flags)}",
         f"constraints = {_value(candidate.space.constraints)}",
     ]
+    if candidate.toolchain == OVERLAY:
+        lines += [f"environment = {_value(candidate.environment)}"]
     if candidate.space.tunables:
         lines += ["", "[tunables]"]
     for name, tunable in candidate.space.tunables.items():

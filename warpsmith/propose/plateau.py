@@ -7,7 +7,7 @@ reads a history, a report or an explanation: the words are :func:`warpsmith.prop
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from warpsmith.analyse.compare import Verdict, compare, margin
@@ -15,7 +15,7 @@ from warpsmith.analyse.defaults import by_environment, source_defaults, variable
 from warpsmith.analyse.hotspots import hotspots
 from warpsmith.analyse.standing import PROOF, Standing, standing
 from warpsmith.model.base import short
-from warpsmith.model.candidate import Candidate
+from warpsmith.model.candidate import OVERLAY, Candidate
 from warpsmith.store.history import History
 
 NEAR = 0.02
@@ -49,6 +49,8 @@ class Directive:
     """Whether the best was profiled already: a structure is chosen from what limits it."""
     about: str = ""
     """The tunables that decide nothing; the variables that are set; the largest part of both profiles."""
+    overlay: bool = False
+    """Whether candidates are overlays: then the command itself is profiled, and no kernel explained."""
 
 
 def directives(h: History, s: Standing | None = None) -> tuple[Directive, ...]:
@@ -60,7 +62,8 @@ def directives(h: History, s: Standing | None = None) -> tuple[Directive, ...]:
     fresh = again is not None and len(_since(h, s, again.landed)) < FRESH
     found = (again if fresh else None, _flat(h, s) or _restructure(h, s), _default(h, s), _bucket(h, s),
              None if fresh else again)  # fmt: skip
-    return tuple(d for d in found if d is not None)
+    overlay = h.candidates[h.campaign.entry].toolchain == OVERLAY
+    return tuple(replace(d, overlay=overlay) for d in found if d is not None)
 
 
 def _restructure(h: History, s: Standing) -> Directive | None:

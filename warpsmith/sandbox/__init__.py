@@ -1,7 +1,8 @@
 """The sandbox: compilers and candidates run in it. Layers of the kernel's own means, each probed, each optional.
 
 Owns what a process inside sees, may do and how it ends. ``process`` starts one, ``probe`` finds which layers hold here,
-``view`` says which files are seen; entry, processes, linux and report run inside, and import nothing but each other.
+``view`` says which files are seen; entry, outer, inside, linux and report are its own processes, and import nothing but
+each other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Starts the sandbox's processes: ``entry.py PLAN [inside STATUS GO]``; see processes.py.
+"""Starts the sandbox's processes: ``entry.py PLAN [inside STATUS GO]``; see outer.py.
 
 A program of its own, never imported. What it does lies in modules, whose compiled form Python keeps.
 """
@@ -8,6 +8,6 @@ import sys
 
 sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from warpsmith.sandbox.processes import main  # isolated mode leaves this folder out of the path
+from warpsmith.sandbox.outer import main  # isolated mode leaves this folder out of the path
 
 main(sys.argv[1:])

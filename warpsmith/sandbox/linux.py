@@ -1,4 +1,5 @@
-"""What the sandbox asks of Linux: mounts, users, capabilities, the filter of system calls. Standard library only.
+"""What the sandbox asks of Linux: mounts, users, capabilities, the filter of system calls, who is whose child.
+Standard library only.
 
 Used inside the sandbox's own processes, never by the judge.
 """
@@ -170,6 +171,15 @@ def give_up() -> None:
     header, none = (ctypes.c_uint32 * 2)(CAP_VERSION, 0), (ctypes.c_uint32 * 6)()
     call("capset", libc.capset(ctypes.byref(header), ctypes.byref(none)))
     call("no_new_privs", libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+
+
+def children(process: int) -> list[int]:
+    """The children of all threads of a process, the eldest first. Raises OSError."""
+    found = []
+    for thread in os.listdir(f"/proc/{process}/task"):
+        with open(f"/proc/{process}/task/{thread}/children") as file:
+            found += [int(x) for x in file.read().split()]
+    return found
 
 
 class Filter(ctypes.Structure):

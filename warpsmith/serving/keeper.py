@@ -17,8 +17,8 @@ LOOK_S = 1.0
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def descendants() -> list[int]:
-    """Every process below this one that still runs."""
+def descendants(process: int) -> list[int]:
+    """Every process below ``process`` that still runs."""
     below: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -29,7 +29,7 @@ def descendants() -> list[int]:
                 continue
             if said[0] != b"Z":
                 below.setdefault(int(said[1]), []).append(int(name))
-    found, more = [], [os.getpid()]
+    found, more = [], [process]
     while more:
         children = below.get(more.pop(), [])
         found += children
@@ -79,6 +79,7 @@ def tell(number: int, processes: list[int]) -> None:
 
 def keep(parent: int, drain_s: float, program: int) -> int:
     """Wait until the program and all that it started has ended; returns the program's wait status."""
+    me = os.getpid()
     status: int | None = None
     deadline = float("inf")
     told_rest = False
@@ -96,14 +97,14 @@ def keep(parent: int, drain_s: float, program: int) -> int:
             deadline = 0.0
         if status is not None and not told_rest and time.monotonic() < deadline:
             told_rest = True
-            tell(signal.SIGTERM, descendants())
+            tell(signal.SIGTERM, descendants(me))
         if time.monotonic() >= deadline:
-            while left := descendants():
+            while left := descendants(me):
                 tell(signal.SIGKILL, left)
                 time.sleep(0.002)
                 status = reap(program, status)
         status = reap(program, status)
-        if status is not None and not descendants():
+        if status is not None and not descendants(me):
             return status
 
 

@@ -1,17 +1,15 @@
 """The life of one server: started, ready, under watch, drained, ended with all that it started.
 
 A server is our shim over a backend, a command of another framework, or one that runs already elsewhere. Each of ours
-has a keeper (``keeper.py``), which ends the whole tree, also where this process is killed. Raises ServerFailed for what
-a server does, and BadInput or Missing for what cannot be started.
+has a keeper (``keeper.py``), which ends the whole tree, also where this process is killed. How it is called lies in
+``commands``, how it is asked whether it is ready in ``health``. Raises ServerFailed for what a server does, BadInput
+and Missing for what cannot be started.
 """
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,26 +17,23 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from warpsmith.errors import BadInput, Missing, WarpsmithError
+from warpsmith.errors import BadInput, WarpsmithError
 from warpsmith.model.harness import Server
-from warpsmith.serving import ports
+from warpsmith.serving import commands, ports
+from warpsmith.serving.health import health
+from warpsmith.serving.keeper import descendants
 
 KEEPER = Path(__file__).with_name("keeper.py")
-START = Path(__file__).parent.parent / "judge" / "start.py"
-"""Starts a module of this very package, wherever that lies."""
 TAIL = 4000
 """Characters of the log that a failure shows."""
 LOOK_S = 0.05
 """Between two questions whether a server is ready."""
 ENDING_S = 2.0
 """A connection breaks before its server is seen to have ended: so long is looked."""
-ASK_S = 5.0
-"""Longest wait for the answer to one of them."""
 END_S = 10.0
 """Longest wait for the keeper beyond the time to drain."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -135,7 +130,7 @@ class Running:
     @property
     def processes(self) -> tuple[int, ...]:
         """The server and all that it started, without the keeper; none for one that is not ours."""
-        return () if self._process is None else descendants(self._process.pid)
+        return () if self._process is None else tuple(descendants(self._process.pid))
 
     @property
     def resident_bytes(self) -> int:
@@ -231,10 +226,10 @@ def start(
     claim = ports.bound(port) if shimmed else ports.claimed(port)
     try:
         if shimmed:
-            argv = _shim(server, workspace, claim.held.fileno(), model_files)
-            variables = {**environment, "PYTHONUNBUFFERED": "1", **_search_path(environment)}
+            argv = commands.shim(server, workspace, claim.held.fileno(), model_files)
+            variables = {**environment, "PYTHONUNBUFFERED": "1", **commands.search_path(environment)}
         else:
-            argv = _command(server, workspace, claim.port, model_files, environment)
+            argv = commands.command(server, workspace, claim.port, model_files, environment)
             variables = dict(environment)
         kept = [sys.executable, "-I", "-S", str(KEEPER), str(os.getpid()), str(server.drain_s), *argv]
         with log.open("wb") as written:
@@ -250,87 +245,12 @@ def start(
     return Running(server, f"http://{ports.HOST}:{claim.port}", log, process, None if shimmed else claim)
 
 
-def health(url: str) -> tuple[bool, str]:
-    """Whether the server at ``url`` is ready, and what it says. Other frameworks' servers may have no ``/health``."""
-    try:
-        status, said = _get(url, "/health")
-        if status == 404:
-            status, said = _get(url, "/v1/models")
-    except (OSError, http.client.HTTPException) as error:
-        return False, f"no answer: {error}"
-    return status == 200, f"{status}: {said}"
-
-
-def descendants(process: int) -> tuple[int, ...]:
-    """Every process below ``process`` that still runs."""
-    below: dict[int, list[int]] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with suppress(OSError):
-                said = (folder / "stat").read_bytes().rpartition(b")")[2].split()
-                if said[0] != b"Z":
-                    below.setdefault(int(said[1]), []).append(int(folder.name))
-    found, more = [], [process]
-    while more:
-        children = below.get(more.pop(), [])
-        found += children
-        more += children
-    return tuple(found)
-
-
 def tail(log: Path) -> str:
     """The end of a log; empty where there is none."""
     with suppress(OSError), log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
         return file.read().decode(errors="replace").strip()
     return ""
-
-
-def _shim(server: Server, workspace: Path, descriptor: int, model_files: Path | None) -> tuple[str, ...]:
-    """How our shim is started over a backend. Raises Missing."""
-    for package in ("fastapi", "uvicorn", "httptools"):
-        if find_spec(package) is None:
-            raise Missing(f"serving needs the package {package}.", "Run: pip install 'warpsmith[serve]'.")
-    more = () if model_files is None else ("--snapshot", str(model_files))
-    said = ("--backend", server.backend, "--options", json.dumps(server.options), "--model", server.model)
-    where = ("--workspace", str(workspace), "--fd", str(descriptor), *more)
-    return (sys.executable, "-P", str(START), "warpsmith.serving", *said, *where)
-
-
-def _search_path(environment: Mapping[str, str]) -> dict[str, str]:
-    """Where this process finds its packages, where that is said by a variable and the server's says nothing else."""
-    said = environment.get("PYTHONPATH") or os.environ.get("PYTHONPATH", "")
-    folders = [str(Path(folder).absolute()) for folder in said.split(os.pathsep) if folder]
-    return {"PYTHONPATH": os.pathsep.join(folders)} if folders else {}
-
-
-def _command(
-    server: Server, workspace: Path, port: int, model_files: Path | None, environment: Mapping[str, str]
-) -> tuple[str, ...]:
-    """How another framework's server is started. Raises BadInput where its program is not there."""
-    places = {"{port}": str(port), "{model}": server.model, "{snapshot}": str(model_files or "")}
-    argv = []
-    for part in server.command:
-        for place, value in places.items():
-            part = part.replace(place, value)
-        argv.append(part)
-    program = str(workspace / argv[0]) if os.sep in argv[0] else argv[0]
-    if shutil.which(program, path=environment.get("PATH")) is None:
-        raise BadInput(f"{argv[0]} is no program that can be run here.", "Give its path, or put it on PATH.")
-    return tuple(argv)
-
-
-def _get(url: str, path: str) -> tuple[int, str]:
-    """Status and beginning of the answer. Raises OSError and HTTPException."""
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or ports.HOST, parts.port, timeout=ASK_S)
-    try:
-        connection.request("GET", f"{parts.path.rstrip('/')}{path}", headers={"Connection": "close"})
-        answer = connection.getresponse()
-        return answer.status, answer.read(300).decode(errors="replace").strip()
-    finally:
-        connection.close()
 
 
 def _resident(process: int) -> int:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +21,7 @@ from warpsmith.errors import BadInput
 from warpsmith.model.base import digest_bytes
 from warpsmith.model.release import MANIFEST, MOST_BYTES, PROVENANCE, IndexEntry, Manifest, Parent, entry_of
 from warpsmith.ship import index
-from warpsmith.store.files import held, sync_folder, write_atomic
+from warpsmith.store.files import held, sync_folder, write_apart, write_atomic
 
 INTENT, INCOMING = ".intent.json", ".incoming-"
 
@@ -171,21 +170,7 @@ class Shelf:
             if large.stored and not self.stored(large.sha256).exists():
                 write_atomic(self.stored(large.sha256), contents[large.path])
         inside = {f.path: contents[f.path] for f in manifest.files if not f.stored}
-        incoming = Path(tempfile.mkdtemp(prefix=INCOMING, dir=self.folder))
-        folders = {incoming}
-        for path, content in {**inside, **own}.items():
-            target = incoming / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            folders.update(p for p in target.parents if p.is_relative_to(incoming))
-            with target.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            target.chmod(0o444)
-        for folder in sorted(folders, key=lambda f: -len(f.parts)):
-            sync_folder(folder)
-        incoming.chmod(0o755)
-        return incoming
+        return write_apart(self.folder, INCOMING, {**inside, **own}, mode=0o444)
 
     def _append(self, entry: IndexEntry) -> None:
         """The line counts once its newline is on disk."""

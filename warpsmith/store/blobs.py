@@ -39,6 +39,10 @@ class Blobs:
             raise LedgerError(f"{path}: the content no longer has this digest.", "Restore it from a backup.")
         return content
 
+    def texts(self, candidate: Candidate) -> dict[str, str]:
+        """The sources of ``candidate`` as text by path; bytes that are none show as marks. Raises LedgerError."""
+        return {s.path: self.get(s.content).decode(errors="replace") for s in candidate.sources}
+
     def unpack(self, candidate: Candidate, folder: Path) -> None:
         """Write the sources of ``candidate`` under ``folder``."""
         for source in candidate.sources:

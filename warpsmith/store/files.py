@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,6 +35,29 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_apart(beside: Path, prefix: str, files: Mapping[str, bytes], mode: int = 0o644) -> Path:
+    """A new folder in ``beside``, its name beginning with ``prefix``, with ``files`` by path; all of it durable.
+
+    Whoever renames it to its place then shows all of them at once. Every file gets ``mode``. What an error or a kill
+    leaves is the caller's to remove.
+    """
+    made = Path(tempfile.mkdtemp(prefix=prefix, dir=beside))
+    folders = {made}
+    for path, content in files.items():
+        target = made / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folders.update(p for p in target.parents if p.is_relative_to(made))
+        with target.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        target.chmod(mode)
+    for folder in sorted(folders, key=lambda f: -len(f.parts)):
+        sync_folder(folder)
+    made.chmod(0o755)
+    return made
 
 
 @contextmanager

@@ -81,6 +81,8 @@ class History:
     decisions: tuple[Decided, ...] = ()
     benched: tuple[Benched, ...] = ()
     """Labelled evaluations of the current scope."""
+    benched_after: tuple[int, ...] = ()
+    """How many evaluations the history held when each of them came."""
 
     def __add__(self, event: Event) -> History:
         match event:
@@ -100,7 +102,8 @@ class History:
             case Decided():
                 return replace(self, decisions=(*self.decisions, event))
             case Benched():
-                return replace(self, benched=(*self.benched, event))
+                after = (*self.benched_after, len(self.evaluations))
+                return replace(self, benched=(*self.benched, event), benched_after=after)
             case Consulted(asks=asks):
                 return replace(self, asked=(*self.asked, *(Asked(None, record) for record in asks)))
         raise LedgerError(f"an event of an unknown kind: {event!r}")

@@ -23,9 +23,10 @@ from warpsmith.model.harness import HarnessTask
 from warpsmith.store.files import write_atomic
 from warpsmith.store.ledger import Ledger
 from warpsmith.surface.answers import NO, NOTHING_GAINED, YES, BenchAnswer, BenchEntry
+from warpsmith.surface.campaigns import open_campaign
 from warpsmith.surface.labelled import keep
 from warpsmith.surface.plotting import plot_tags
-from warpsmith.surface.view import ratio_of
+from warpsmith.surface.ratio import ratio_of
 from warpsmith.surface.workspace import Known, Workspace
 
 
@@ -41,7 +42,7 @@ def run_benchmark(
     tag = tag or "main"
     target = space.target(known)
     rival = _named(space, known, against) or space.candidate(known, against, tag)
-    campaign = space.open_campaign(known, target, tag, "none", Budget(rounds=0))
+    campaign = open_campaign(space, known, target, tag, "none", Budget(rounds=0))
     chosen = [(n, space.candidate(known, n, tag)) for n in names]
     with Ledger(space.ledger(campaign.task_name, tag)) if record else nullcontext() as ledger:
         entries = []

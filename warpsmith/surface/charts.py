@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from warpsmith.analyse.roofline import Roof, RoofPoint
 from warpsmith.surface.numbers import coordinate
-from warpsmith.surface.view import CurvePoint, Ratio, Row, View
+from warpsmith.surface.ratio import Ratio
+from warpsmith.surface.view import CurvePoint, Row, View
 
 
 @dataclass(frozen=True)

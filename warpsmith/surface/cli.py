@@ -5,14 +5,16 @@ With ``--json`` standard output carries exactly one JSON document; everything el
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
+import os
 import platform
 import sys
 import traceback
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -73,7 +75,7 @@ def _command(verb: Callable[..., Any], application: tuple[str, ...]) -> Callable
     def command(*arguments: Any, json_: bool = False, **options: Any) -> int:
         refuse(verb.__name__)
         if takes_watch:
-            from warpsmith.surface.render import progress
+            from warpsmith.surface.progress import progress
 
             options["watch"] = progress
         if "tell" in signature.parameters:
@@ -83,12 +85,13 @@ def _command(verb: Callable[..., Any], application: tuple[str, ...]) -> Callable
                 raise BadInput(f"'{spelled(verb)}' runs no program of yours: {' '.join(application)}.", "Leave -- out.")
             options["application"] = application
         answer = verb(*arguments, **options)
-        if json_:
-            print(answer.model_dump_json(indent=1))
-        else:
-            from warpsmith.surface.render import show
+        with _telling():
+            if json_:
+                print(answer.model_dump_json(indent=1))
+            else:
+                from warpsmith.surface.render import show
 
-            show(answer)
+                show(answer)
         status: int = answer.exit_status
         return status
 
@@ -131,10 +134,21 @@ def run(arguments: list[str]) -> int:
     return status if isinstance(status, int) else 0
 
 
+@contextlib.contextmanager
+def _telling() -> Iterator[None]:
+    """For printing the answer. Whoever reads it may stop early: what was done stays done, and the status says how."""
+    try:
+        yield
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # the latter is rich's word for the former
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _complain(message: str, remedy: str, status: int, wants_json: bool) -> int:
     print(f"warpsmith: {message} {remedy}".rstrip(), file=sys.stderr)
     if wants_json:
-        print(json.dumps({"error": message, "remedy": remedy, "exit_status": status}))
+        with _telling():
+            print(json.dumps({"error": message, "remedy": remedy, "exit_status": status}))
     return status
 
 

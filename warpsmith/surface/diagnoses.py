@@ -6,21 +6,17 @@ from collections.abc import Mapping
 
 from warpsmith.analyse.diagnose import diagnose
 from warpsmith.model.profile import Diagnosis, Profile
-from warpsmith.model.target import Calibration, Target
-
-
-def ceilings(calibration: Calibration) -> dict[str, float]:
-    """What was measured of the device, by the names of analyse.ceilings."""
-    found = {"fp32": calibration.flops_per_s}
-    if calibration.copy_bytes_per_s:
-        found["dram"] = max(calibration.copy_bytes_per_s.values())
-    return found
+from warpsmith.model.target import Target
 
 
 def diagnoses(
-    profile: Profile, target: Target, measured: Mapping[str, float], trust: Mapping[str, float] | None = None
+    profile: Profile, target: Target, measured: Mapping[str, float], trust: Mapping[str, float]
 ) -> tuple[Diagnosis, ...]:
-    """One per kernel that has metrics, the one that takes most of the time first; ``trust`` as diagnose takes it."""
+    """One per kernel that has metrics, the one that takes most of the time first.
+
+    ``measured`` and ``trust`` are diagnose's. Neither has a default: with another trust the same profile may name
+    another next edit, and whoever shows one has to show the same as all others.
+    """
     kernels = [kernel for kernel in profile.kernels if kernel.metrics]
     kernels.sort(key=lambda k: -k.metrics.get("duration", 0.0) * k.launches)
     return tuple(diagnose(kernel, target, measured, trust) for kernel in kernels)

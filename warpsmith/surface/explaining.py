@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from warpsmith.model.profile import Profile
+    from warpsmith.model.candidate import Candidate
+    from warpsmith.model.profile import Profile, ProfileEffort
     from warpsmith.surface import answers
+    from warpsmith.surface.answers_profile import BucketsAnswer
     from warpsmith.surface.workspace import Known, Workspace
 
 Tool = Literal["ncu", "nsys", "sanitizer", "cpu", "all"]
@@ -28,8 +30,10 @@ def profile(
 ) -> answers.ProfileAnswer:
     """Profile a candidate, or any program: 'profile -- APP ARGS...'. Headless; the report is kept.
 
-    A candidate is run by the judge's own launcher or worker, on hidden inputs, and its outputs are verified. A program
-    is run as it is; 'all' is one combined capture: a timeline, then the counters of the kernels that led it.
+    A candidate is run by the judge's own launcher or worker, on hidden inputs, and its outputs are verified. Of a
+    command task the command itself is run. A program is run as it is; 'all' is one combined capture: a timeline, then
+    the counters of the kernels that led it. With a harness task named too, what the program showed is kept as the
+    profile of that candidate.
 
     Args:
         task: The task, by path or group/name.
@@ -47,17 +51,20 @@ def profile(
     from warpsmith.surface.workspace import Workspace
 
     space = Workspace()
-    if application:
-        if task:
-            raise BadInput(f"both a task ({task}) and a program are named.", "Name one of them.")
+    if application and not task:
         return _application(space, application, tool or "nsys", effort, duration)
     if not task:
         raise BadInput("nothing to profile is named.", "Name a task, or a program behind --.")
     known = space.task(task)
+    if application and known.loaded.kernel is not None:
+        raise BadInput(f"both a task with kernels ({task}) and a program are named.", "Name one of them.")
     chosen = space.candidate(known, candidate, tag)
     name = known.loaded.head.name
+    if known.loaded.kernel is None and tool != "sanitizer":
+        told = _harness(space, known, chosen, tag, application, tool, ProfileEffort(effort), workload, duration)
+        return ProfileAnswer(task=name, candidate=chosen.id, profile=told, reports=_paths(space, told))
     if tool == "sanitizer":
-        from warpsmith.surface.gate import sanitized, verdict
+        from warpsmith.surface.sanitizing import sanitized, verdict
 
         evaluation = sanitized(space, known, chosen, "release")
         status = {"passed": 0, "failed": 1, "unavailable": 2}[verdict(evaluation)]
@@ -69,9 +76,11 @@ def profile(
     from warpsmith.model.step import Explain
     from warpsmith.surface.profiling import profile_request, take
 
-    told = {"tool": tool, "effort": ProfileEffort(effort), "workload": workload, "limit_s": duration}
     step = Explain(candidate=chosen.id, round=0)
-    request = profile_request(space, known, space.target(known), step, chosen, **told)  # type: ignore[arg-type]
+    request = profile_request(
+        space, known, space.target(known), step, chosen, tool=tool, effort=ProfileEffort(effort), workload=workload,
+        limit_s=duration,
+    )  # fmt: skip
     found = take(space, known, request)
     return ProfileAnswer(task=name, candidate=chosen.id, profile=found, reports=_paths(space, found))
 
@@ -79,11 +88,12 @@ def profile(
 def explain(
     task: str, candidate: str = "best", *, effort: Amount = "quick", again: bool = False, workload: str = "",
     tag: str = "main",
-) -> answers.ExplainAnswer:  # fmt: skip
+) -> answers.ExplainAnswer | BucketsAnswer:  # fmt: skip
     """Say what limits a candidate: bottleneck, findings, the vendor's advice, roofline, and the one next edit to try.
 
     Uses a profile that is kept (that of a campaign does without the device), or takes one. Exit status 2 where nothing
-    is left to gain by an edit.
+    is left to gain by an edit. Of a command or serving task: where the time goes, beside the best before it or the
+    baseline, and what the campaign asks for next; exit status 1 where there is no profile.
 
     Args:
         task: The task, by path or group/name.
@@ -100,19 +110,25 @@ def explain(
     from warpsmith.model.profile import ProfileEffort
     from warpsmith.model.step import Explain
     from warpsmith.surface.answers import NOTHING_GAINED, YES, ExplainAnswer
+    from warpsmith.surface.calibrating import measured_ceilings
     from warpsmith.surface.diagnoses import diagnoses
-    from warpsmith.surface.profiling import kept, profile_request, take, target_of, usual_tool
+    from warpsmith.surface.profiling import kept, profile_request, profiled_target, take, usual_tool
     from warpsmith.surface.workspace import Workspace
 
     space = Workspace()
     known = space.task(task)
-    if known.loaded.kernel is not None and usual_tool(known.loaded.kernel) == "cpu":
+    if known.loaded.kernel is None:
+        from warpsmith.surface.harness_profiles import explain_harness
+
+        chosen = space.candidate(known, _there(space, known, candidate, tag), tag)
+        return explain_harness(space, known, chosen, tag, ProfileEffort(effort), again, workload)
+    if usual_tool(known.loaded.kernel) == "cpu":
         raise BadInput(
             "the rules read what Nsight Compute counts, and this task runs on the processor.",
             f"'warpsmith profile {task} --tool cpu' counts instructions by line.",
         )
     chosen = space.candidate(known, _there(space, known, candidate, tag), tag)
-    target, lacking = target_of(space, known, chosen.id)
+    target, lacking = profiled_target(space, known, chosen.id)
     step = Explain(candidate=chosen.id, round=0)
     request = profile_request(space, known, target, step, chosen, effort=ProfileEffort(effort), workload=workload)
     found = None if again else kept(space, known, request)
@@ -121,7 +137,7 @@ def explain(
         raise lacking
     found = found or take(space, known, request)
     library = Library(space.home, space.root, space.blobs)
-    made = diagnoses(found, target, space.measured_ceilings(target), library.trust(target.device))
+    made = diagnoses(found, target, measured_ceilings(space, target), library.trust(target.device))
     if not made:
         raise BadInput("the profile holds no kernel that can be explained.", "Run 'explain --again'.")
     first = made[0]
@@ -138,6 +154,22 @@ def explain(
         rhythm=_rhythm(space, known, tag),
         reports=_paths(space, found),
     )
+
+
+def _harness(
+    space: Workspace, known: Known, chosen: Candidate, tag: str, application: tuple[str, ...], tool: Tool | None,
+    effort: ProfileEffort, workload: str, duration: float | None,
+) -> Profile:  # fmt: skip
+    """The command of a task, or a program that stands for its harness."""
+    from warpsmith.errors import BadInput
+    from warpsmith.surface.harness_profiles import take_harness, take_program
+
+    assert tool != "sanitizer"
+    if application:
+        return take_program(space, known, chosen, tag, application, tool or "nsys", effort, duration)
+    if tool == "all":
+        raise BadInput("--tool all is for programs.", "Profile the command with nsys, or name a program behind --.")
+    return take_harness(space, known, chosen, tag, tool, effort, workload, duration)
 
 
 def _rhythm(space: Workspace, known: Known, tag: str) -> tuple[str, ...]:

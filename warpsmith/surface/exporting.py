@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from warpsmith.errors import BadInput, BuildFailed, ExpressionError, Missing
+from warpsmith.errors import BadInput, BuildFailed, ExpressionError
 
 if TYPE_CHECKING:
     from warpsmith.ship.export.arrival import Look
@@ -227,6 +227,3 @@ def _rows(found: Family) -> tuple[Any, ...]:
 
 def _remedy(error: ExpressionError | BuildFailed) -> str:
     return error.remedy or (error.log[-400:] if isinstance(error, BuildFailed) else "")
-
-
-__all__ = ["Missing", "export", "exports", "make_export"]

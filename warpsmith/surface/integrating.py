@@ -142,11 +142,11 @@ def known_task(space: Workspace, described: Described, task: str) -> Known | Non
 
 def _of_folder_or_ledger(space: Workspace, described: Described, name: str) -> Chosen:
     from warpsmith.store.folders import CANDIDATE_FILE, load_candidate
-    from warpsmith.surface.inspect import find
+    from warpsmith.surface.candidates import find
 
     if (Path(name) / CANDIDATE_FILE).is_file():
         candidate = load_candidate(Path(name), space.blobs)
-        return Chosen(candidate, _sources(space, candidate), str(Path(name)), None)
+        return Chosen(candidate, space.blobs.texts(candidate), str(Path(name)), None)
     h, whole = find(space, name, None)
     assert h.campaign is not None
     return _chosen(space, described, h.candidates[whole], h.campaign.task_name, h.campaign.tag)
@@ -158,8 +158,8 @@ def _chosen(space: Workspace, described: Described, candidate: Candidate, task: 
         h = space.history(task, one)
         if candidate.id in h.candidates:
             gain = judged_gain(h, candidate.id, described.app.weights)
-            return Chosen(candidate, _sources(space, candidate), task, gain, h, space.ledger(task, one))
-    return Chosen(candidate, _sources(space, candidate), task, None)
+            return Chosen(candidate, space.blobs.texts(candidate), task, gain, h, space.ledger(task, one))
+    return Chosen(candidate, space.blobs.texts(candidate), task, None)
 
 
 def _released(space: Workspace, described: Described, name: str, task: str) -> Chosen:
@@ -228,10 +228,6 @@ def _unknown_weights(described: Described, workloads: tuple[str, ...]) -> BadInp
         f"{described.file}: weights names {', '.join(described.app.weights)}, none of which is a workload.",
         f"Workloads: {', '.join(workloads)}.",
     )
-
-
-def _sources(space: Workspace, candidate: Candidate) -> dict[str, str]:
-    return {s.path: space.blobs.get(s.content).decode(errors="replace") for s in candidate.sources}
 
 
 def _tell(site: Site) -> str:

@@ -159,8 +159,9 @@ class Optimize:
     def run(self, given: Mapping[str, str]) -> Result:
         """Run or resume it."""
         from warpsmith.surface.budgets import budget_of
+        from warpsmith.surface.campaigns import run_campaign
         from warpsmith.surface.notices import Notices
-        from warpsmith.surface.render import progress
+        from warpsmith.surface.progress import progress
         from warpsmith.surface.view import view
 
         space, known = self.journey.space, self.journey.known(given)
@@ -168,7 +169,7 @@ class Optimize:
         limits = budget_of(self.journey.budget, space.settings)
         name = known.loaded.head.name
         with Notices(space, name, self.journey.tag, disabled=self.journey.no_webhook) as notices:
-            h = space.optimize(known, self.journey.tag, limits, notices.watching(progress(space)))
+            h = run_campaign(space, known, self.journey.tag, limits, notices.watching(progress(space)))
             seen = view(h, known.loaded.kernel)
             notices.finished(seen, "")
         if not seen.promotable:

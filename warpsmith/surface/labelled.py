@@ -9,22 +9,14 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from warpsmith.analyse.compare import compare
 from warpsmith.model.base import Record
 from warpsmith.model.campaign import Benched, Campaign, Opened
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Evaluation
-from warpsmith.store.files import write_atomic
 from warpsmith.store.history import History, fold
 from warpsmith.store.ledger import Ledger
-
-PLOT = "labelled.png"
-LONGEST = 28
-"""Characters of a label in the plot."""
 
 
 class Shown(Record):
@@ -91,34 +83,3 @@ def keep(ledger: Ledger, campaign: Campaign, candidates: tuple[Candidate, ...], 
     if h.campaign is None or h.campaign.scope != campaign.scope:
         ledger.append(Opened(campaign=campaign, candidates=candidates, at=time.time()))
     ledger.append(made)
-
-
-def plot(runs: Sequence[LabelledRun], task: str, folder: Path) -> tuple[str, ...]:
-    """Draw the metrics of labelled runs one after another; the path, or nothing where none has any."""
-    from warpsmith.surface import plots
-
-    names = list(dict.fromkeys(m.name for run in runs for m in run.metrics))
-    if not names:
-        return ()
-    across = min(plots.ACROSS, len(names))
-    down = math.ceil(len(names) / across)
-    figure = plots.canvas(5.2 * across, 3.4 * down)
-    grid = figure.subplots(down, across, squeeze=False).flat
-    for axes in grid[len(names) :]:
-        axes.set_visible(False)
-    for axes, name in zip(grid, names, strict=False):
-        _panel(axes, runs, name, plots.plain)
-    figure.suptitle(plots.plain(f"{task}: labelled runs"))
-    write_atomic(folder / PLOT, plots.png(figure, {"Title": task}))
-    return (str(folder / PLOT),)
-
-
-def _panel(axes: Any, runs: Sequence[LabelledRun], name: str, plain: Any) -> None:
-    found = [(at, m) for at, run in enumerate(runs) for m in run.metrics if m.name == name]
-    axes.plot([at for at, _ in found], [m.candidate for _, m in found], "o-", color="C0")
-    axes.plot([at for at, _ in found], [m.rival for _, m in found], "_", color="0.5", markersize=12)
-    labels = [run.label if len(run.label) <= LONGEST else f"{run.label[: LONGEST - 1]}…" for run in runs]
-    axes.set_xticks(range(len(runs)), [plain(text) for text in labels], rotation=20, ha="right", fontsize="small")
-    axes.set_title(plain(name), fontsize="medium")
-    axes.set_ylabel(plain(found[0][1].unit))
-    axes.grid(alpha=0.3)

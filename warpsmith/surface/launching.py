@@ -138,7 +138,7 @@ def _one(
 
 
 def _work(shop: Shop, reviewer: str, limit: int, tell: Tell) -> tuple[str, tuple[Any, ...]]:
-    from warpsmith.propose.agent_card import TEMPLATES
+    from warpsmith.propose.agent_card import approach
     from warpsmith.propose.review import Round
     from warpsmith.propose.review import run as rounds_of
     from warpsmith.surface.launching_shop import MODEL_PROPOSER
@@ -157,8 +157,7 @@ def _work(shop: Shop, reviewer: str, limit: int, tell: Tell) -> tuple[str, tuple
     def note(decided: Round) -> None:
         tell(f"{shop.task.name}: round {decided.number}: {decided.verdict}: {decided.reason}")
 
-    approach = (TEMPLATES / "approach.md").read_text(encoding="utf-8")
-    outcome = rounds_of(shop, shop.folder, approach, limit, note)
+    outcome = rounds_of(shop, shop.folder, approach(shop.task), limit, note)
     return f"ended after {len(outcome.rounds)} rounds: {outcome.why}", outcome.rounds
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from warpsmith.analyse.standing import standing
 from warpsmith.campaign import spent
-from warpsmith.errors import BadInput
 from warpsmith.model.base import digest_bytes, short
 from warpsmith.model.campaign import Budget
 from warpsmith.model.candidate import Candidate
+from warpsmith.model.harness import CommandTask, ServingTask
 from warpsmith.model.task import KernelTask
 from warpsmith.propose import Place
 from warpsmith.propose.agent import Agent, Seat, account, furnish, job_for
@@ -23,10 +23,12 @@ from warpsmith.propose.agent_card import facts, say, told
 from warpsmith.propose.agent_folder import write_candidate
 from warpsmith.propose.agent_run import Ended, Running
 from warpsmith.propose.agent_worktree import Worktree
+from warpsmith.propose.harness import must_be_writable
 from warpsmith.propose.plateau import directives
 from warpsmith.propose.review import Implemented, Round, approach_of
 from warpsmith.store.history import History, fold
 from warpsmith.store.ledger import read_events
+from warpsmith.surface.campaigns import place_for, run_campaign
 from warpsmith.surface.reviewing import ask_model, note
 from warpsmith.surface.workspace import Known, Workspace
 
@@ -44,7 +46,7 @@ class Shop:
 
     space: Workspace
     known: Known
-    task: KernelTask
+    task: KernelTask | CommandTask | ServingTask
     tag: str
     run: str
     agent: str
@@ -123,7 +125,7 @@ class Shop:
         """Start the agent within the campaign, and commit what it leaves in its candidate's folder."""
         job = job_for(self.place, self.tree, self.run, prompt, agent=self.agent, log=self.folder / log)
         proposer = Agent(self.place, lambda step, history: Seat(self.tree, job))
-        self.space.optimize(self.known, self.tag, self._one_more(self.history()), proposer=proposer)
+        run_campaign(self.space, self.known, self.tag, self._one_more(self.history()), proposer=proposer)
         self.tree.commit("warpsmith: the agent ended")
         assert proposer.ended is not None, "a campaign with a round to go asks for it"
         return proposer.ended
@@ -176,7 +178,7 @@ class Shop:
     def by_model(self, before: History, contract: str) -> str:
         """One round of the model proposer, which is told the contract; a new best becomes the worktree's candidate."""
         paragraphs = tuple(p for p in contract.strip().split("\n\n") if p.strip())
-        after = self.space.optimize(self.known, self.tag, self._one_more(before), contract=paragraphs)
+        after = run_campaign(self.space, self.known, self.tag, self._one_more(before), contract=paragraphs)
         best = after.candidates[standing(after).best]
         if best.id in made_since(before, after):
             write_candidate(best, self.tree.work, self.space.blobs)
@@ -224,10 +226,9 @@ def open_shop(
 ) -> Shop:
     """The shop of one task, with its worktree ready. Raises BadInput, Missing."""
     known = space.task(name)
-    task = known.loaded.kernel
-    where = space.place(known, space.target(known))
-    if task is None or where is None:
-        raise BadInput(f"{name} has no kernel that an agent could write.", "Only kernel tasks can be launched.")
+    task = known.loaded.task
+    must_be_writable(task, "launch")
+    where = place_for(space, known, space.target(known))
     h = fold(read_events(space.ledger(task.name, tag)))
     start = known.entry if h.campaign is None else h.candidates[standing(h).best]
     tree = furnish(where, start, h, run, tag)

@@ -57,11 +57,16 @@ class Limits(Record):
     """The one that takes most of the time first."""
 
 
-def limits(h: History, s: Standing, c: Campaign, measured: Mapping[str, float]) -> Limits | None:
-    """Of the best, or of the last leader that was profiled; None where none was."""
+def limits(
+    h: History, s: Standing, c: Campaign, measured: Mapping[str, float], trust: Mapping[str, float]
+) -> Limits | None:
+    """Of the best, or of the last leader that was profiled; None where none was.
+
+    ``measured`` (the device's ceilings) and ``trust`` (in each rule, from its record on the device) are diagnose's.
+    """
     for leader in reversed(s.leaders):
         if (found := h.profiles.get(leader)) is not None and found.kernels:
-            made = diagnoses(found, c.target, measured)
+            made = diagnoses(found, c.target, measured, trust)
             kernels = {k.kernel: k for k in found.kernels}
             return Limits(
                 candidate=leader,

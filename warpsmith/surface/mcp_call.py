@@ -57,7 +57,8 @@ def _serve(out: IO[str]) -> None:
 
 
 def _answer(verb: str, arguments: dict[str, Any], say: Say) -> dict[str, Any]:
-    from warpsmith.surface.render import show, told
+    from warpsmith.surface.progress import told
+    from warpsmith.surface.render import show
 
     tool = tools()[verb]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from warpsmith.surface.charts import Frame, Scale, Tick, decades, even, padded
 from warpsmith.surface.numbers import coordinate, duration, si, significant
-from warpsmith.surface.series import MetricPoint, MetricSeries
+from warpsmith.surface.series import LabelledPoint, MetricPoint, MetricSeries
 
 FRAME = Frame(width=520, height=214, left=86, right=506, top=14, bottom=168)
 WIDE = 8.0
@@ -25,6 +25,15 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Label:
+    """A labelled evaluation on a chart."""
+
+    x: float
+    y: float
+    point: LabelledPoint
+
+
+@dataclass(frozen=True)
 class MetricChart:
     """A metric over the measurements."""
 
@@ -36,6 +45,7 @@ class MetricChart:
     path: str
     """The best so far."""
     marks: tuple[Mark, ...]
+    labels: tuple[Label, ...]
     baseline: float | None
 
     @property
@@ -48,7 +58,8 @@ def metric_chart(series: MetricSeries, measured: int) -> MetricChart:
     """The chart of one metric in a history with so many measurements."""
     f = FRAME
     limits = [p.limit for p in series.points if p.limit is not None]
-    values = [p.value for p in series.points] + limits + ([series.baseline] if series.baseline is not None else [])
+    values = [p.value for p in series.points] + [p.value for p in series.labelled] + limits
+    values += [series.baseline] if series.baseline is not None else []
     low, high = padded(min(values), max(values), 0.06)
     log = high / low > WIDE
     y = Scale(low, high, f.bottom, f.top, log=log)
@@ -67,6 +78,7 @@ def metric_chart(series: MetricSeries, measured: int) -> MetricChart:
         marks=tuple(
             Mark(x(p.measurements), y(p.value), p, y(p.limit) if p.limit is not None else None) for p in series.points
         ),
+        labels=tuple(Label(x(p.measurements), y(p.value), p) for p in series.labelled),
         baseline=y(series.baseline) if series.baseline is not None else None,
     )
 

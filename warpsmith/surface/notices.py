@@ -26,7 +26,8 @@ from warpsmith.store.history import History
 from warpsmith.surface.answers import BenchAnswer
 from warpsmith.surface.answers_ship import PromoteAnswer, RejectAnswer
 from warpsmith.surface.numbers import one_line, ratio_text
-from warpsmith.surface.view import View, ratio_of
+from warpsmith.surface.ratio import ratio_of
+from warpsmith.surface.view import View
 from warpsmith.surface.workspace import Workspace
 
 FILE = "notifications.jsonl"

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from warpsmith.surface.view import Ratio
+    from warpsmith.surface.ratio import Ratio
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -46,6 +46,13 @@ def duration(seconds: float, beside: float | None = None) -> str:
     smallest = min(seconds, beside) if beside else seconds
     factor, unit = next((u for u in _UNITS if smallest >= u[0]), _UNITS[-1])
     return f"{significant(seconds / factor, 4)} {unit}"
+
+
+def seconds_text(seconds: float) -> str:
+    """A duration for a terminal: in us, ms or s."""
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.1f} us"
+    return f"{seconds * 1e3:.2f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
 def elapsed(seconds: float) -> str:

@@ -15,7 +15,7 @@ from warpsmith.model.evaluation import Effort, Evaluation, Status
 from warpsmith.model.target import Target
 from warpsmith.store.folders import load_candidate
 from warpsmith.surface.answers import PlantCheck
-from warpsmith.surface.bare import bare_campaign
+from warpsmith.surface.calibrating import bare_campaign, calibration_of
 from warpsmith.surface.workspace import Workspace
 
 
@@ -45,7 +45,7 @@ PLANTS = (
 def judge_plants(space: Workspace, target: Target) -> Iterator[PlantCheck]:
     """Measure every plant beside the baseline at confirm effort, in one judge session."""
     known = space.packaged(f"{target.hardware}-plants")
-    campaign = bare_campaign(known, target, space.calibrated(target).noise_floor)
+    campaign = bare_campaign(known, target, calibration_of(space, target).noise_floor)
     executor = space.executor(space.home / "steps", target, "plants")
     try:
         for plant in PLANTS:

@@ -1,4 +1,5 @@
-"""Plots of histories as PNG: the best so far of some campaigns in one figure, and their metrics. Draws views only.
+"""Plots of histories as PNG: the best so far of some campaigns in one figure, their metrics, and what was labelled.
+Draws views only.
 
 matplotlib comes with the extra ``plots`` and is imported here alone, without its global state.
 """
@@ -16,14 +17,17 @@ from typing import Any
 
 from warpsmith.errors import Missing
 from warpsmith.store.files import write_atomic
+from warpsmith.surface.labelled import LabelledRun
 from warpsmith.surface.metric_charts import WIDE
 from warpsmith.surface.series import MetricSeries
 from warpsmith.surface.view import View
 
-BEST, METRICS = "best-so-far.png", "metrics.png"
+BEST, METRICS, LABELLED = "best-so-far.png", "metrics.png", "labelled.png"
 ACROSS = 3
 """Metrics beside each other."""
 DPI = 110
+LONGEST_LABEL = 28
+"""Characters of the label of a labelled evaluation."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,11 @@ def _panel(axes: Any, series: MetricSeries, run: Run, number: int) -> None:
         at = [(p.measurements, p.value) for p in series.points if p.broken is broken]
         if at:
             axes.plot(*zip(*at, strict=True), shape, color=paint, alpha=1.0 if broken else 0.4)
+    if series.labelled:
+        by_hand = [(p.measurements, p.value) for p in series.labelled]
+        axes.plot(
+            *zip(*by_hand, strict=True), "D", color=colour, markerfacecolor="none", markersize=6, label="_labelled"
+        )
     limits = [(p.measurements, p.limit) for p in series.points if p.limit is not None]
     if limits:
         axes.plot(*zip(*limits, strict=True), "_", color="crimson", markersize=8, label="_limit")
@@ -118,6 +127,35 @@ def _panel(axes: Any, series: MetricSeries, run: Run, number: int) -> None:
         axes.step(*zip(*steps, strict=True), where="post", color=colour, label=plain(run.seen.tag))
     if series.baseline is not None:
         axes.axhline(series.baseline, color=colour, linewidth=1, linestyle=":")
+
+
+def plot_labelled(runs: Sequence[LabelledRun], task: str, folder: Path) -> tuple[str, ...]:
+    """Draw the metrics of labelled runs one after another; the path, or nothing where none has any."""
+    names = list(dict.fromkeys(m.name for run in runs for m in run.metrics))
+    if not names:
+        return ()
+    across = min(ACROSS, len(names))
+    down = math.ceil(len(names) / across)
+    figure = canvas(5.2 * across, 3.4 * down)
+    grid = figure.subplots(down, across, squeeze=False).flat
+    for axes in grid[len(names) :]:
+        axes.set_visible(False)
+    for axes, name in zip(grid, names, strict=False):
+        _labelled_panel(axes, runs, name)
+    figure.suptitle(plain(f"{task}: labelled runs"))
+    write_atomic(folder / LABELLED, png(figure, {"Title": task}))
+    return (str(folder / LABELLED),)
+
+
+def _labelled_panel(axes: Any, runs: Sequence[LabelledRun], name: str) -> None:
+    found = [(at, m) for at, run in enumerate(runs) for m in run.metrics if m.name == name]
+    axes.plot([at for at, _ in found], [m.candidate for _, m in found], "o-", color="C0")
+    axes.plot([at for at, _ in found], [m.rival for _, m in found], "_", color="0.5", markersize=12)
+    labels = [run.label if len(run.label) <= LONGEST_LABEL else f"{run.label[: LONGEST_LABEL - 1]}…" for run in runs]
+    axes.set_xticks(range(len(runs)), [plain(text) for text in labels], rotation=20, ha="right", fontsize="small")
+    axes.set_title(plain(name), fontsize="medium")
+    axes.set_ylabel(plain(found[0][1].unit))
+    axes.grid(alpha=0.3)
 
 
 def canvas(width: float, height: float) -> Any:

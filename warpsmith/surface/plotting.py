@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from warpsmith.errors import BadInput
-from warpsmith.surface.exports import folded
-from warpsmith.surface.labelled import plot as plot_labelled
-from warpsmith.surface.plots import Run, plot, require
+from warpsmith.surface.history_export import folded
+from warpsmith.surface.plots import Run, plot, plot_labelled, require
 from warpsmith.surface.series import metric_series
 from warpsmith.surface.view import view
 from warpsmith.surface.workspace import Known, Workspace

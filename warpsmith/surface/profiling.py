@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from warpsmith.crew import profile_key, profiled
 from warpsmith.errors import BadInput, Missing, ProfilerFailed, WarpsmithError
 from warpsmith.model.candidate import Candidate
+from warpsmith.model.harness import CommandTask, ServingTask
 from warpsmith.model.profile import Profile, ProfileEffort
 from warpsmith.model.step import Explain, Fault, ProfileRequest, Result
 from warpsmith.model.target import Target
@@ -28,8 +29,10 @@ LIMIT_S = {ProfileEffort.quick: 120.0, ProfileEffort.full: 300.0}
 """Longest time that a profiler may take over a candidate."""
 
 
-def usual_tool(task: KernelTask) -> Tool:
-    """The tool that counts what candidates of this task do."""
+def usual_tool(task: KernelTask | CommandTask) -> Tool:
+    """The tool that counts what candidates of this task do; of a harness on a GPU the one that sees all of it."""
+    if isinstance(task, CommandTask):
+        return "nsys" if task.hardware == "cuda" else "cpu"
     return "ncu" if task.contract == "device" else "cpu"
 
 
@@ -54,10 +57,15 @@ def profile_request(
     workload: str = "",
     limit_s: float | None = None,
 ) -> ProfileRequest:
-    """A profile, complete. Raises BadInput for a task without kernels."""
-    task = known.loaded.kernel
-    if task is None:
-        raise BadInput(f"{known.loaded.head.name} has no kernel to profile.", "Use 'profile -- APP ARGS...'.")
+    """A profile, complete. Raises BadInput for a serving task: what loads the server is not the judge's to trace."""
+    task = known.loaded.task
+    if isinstance(task, ServingTask):
+        name = known.loaded.head.name
+        raise BadInput(
+            f"{name}: a server under load is not traced by itself.",
+            "Trace what starts it and loads it, and have that kept with the candidate: 'warpsmith profile"
+            f" {name} CANDIDATE -- warpsmith load {name} CANDIDATE --scenario {task.scenarios[-1].name}'.",
+        )
     return ProfileRequest(
         step=step,
         task=task,
@@ -114,7 +122,7 @@ def kept(space: Workspace, known: Known, request: ProfileRequest) -> Profile | N
     return None
 
 
-def target_of(space: Workspace, known: Known, candidate: str) -> tuple[Target, Missing | None]:
+def profiled_target(space: Workspace, known: Known, candidate: str) -> tuple[Target, Missing | None]:
     """The device of this machine; where it has none, that of a campaign which profiled ``candidate``, and what is
     missing here. Raises Missing where there is neither.
     """

@@ -1,36 +1,24 @@
-"""Answers as text for a terminal, and the progress of a campaign on standard error."""
+"""Answers as text for a terminal: what each class of answer looks like. The other ``render_*`` register theirs here."""
 
 from __future__ import annotations
 
 import sys
 from functools import singledispatch
-from math import exp
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from warpsmith.analyse.compare import compare
 from warpsmith.analyse.rates import Rate
-from warpsmith.analyse.standing import standing
-from warpsmith.campaign import Watcher
 from warpsmith.model.base import short
-from warpsmith.model.campaign import Event, Finished, Started
 from warpsmith.model.evaluation import Evaluation, Trust
-from warpsmith.model.step import Explain, Fault, Measure, Proposal
-from warpsmith.store.history import History
 from warpsmith.surface import answers
 from warpsmith.surface.asked import sentence
-from warpsmith.surface.explained import explanation_text, profile_text
 from warpsmith.surface.labelled import LabelledRun
 from warpsmith.surface.metric_charts import amount
-from warpsmith.surface.numbers import power_text, ratio_text, settings
+from warpsmith.surface.numbers import parameters, power_text, ratio_text, settings
 from warpsmith.surface.reported import REPORTED, metrics, reported
-from warpsmith.surface.view import Row, View, ratio_of
-
-if TYPE_CHECKING:
-    from warpsmith.surface.workspace import Workspace
+from warpsmith.surface.view import Row, View
 
 WIDTH = 140
 """Columns of tables where standard output is no terminal."""
@@ -41,6 +29,7 @@ def show(answer: answers.Answer) -> None:
     from warpsmith.surface import (  # noqa: F401 (register their answers)
         render_agents,
         render_app,
+        render_explain,
         render_export,
         render_gpu,
         render_install,
@@ -53,22 +42,16 @@ def show(answer: answers.Answer) -> None:
     )
 
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
-    _render(answer, console)
+    render(answer, console)
 
 
 @singledispatch
-def _render(answer: answers.Answer, out: Console) -> None:
+def render(answer: answers.Answer, out: Console) -> None:
+    """Print an answer to ``out``; every class of answer registers its own."""
     raise TypeError(f"no text for {type(answer).__name__}")
 
 
-def seconds_text(seconds: float) -> str:
-    """A duration in the unit that people read: us, ms or s."""
-    if seconds < 1e-3:
-        return f"{seconds * 1e6:.1f} us"
-    return f"{seconds * 1e3:.2f} ms" if seconds < 1 else f"{seconds:.1f} s"
-
-
-@_render.register
+@render.register
 def _(answer: answers.DoctorAnswer, out: Console) -> None:
     table = Table("what", "works", "detail", "remedy")
     for check in answer.checks:
@@ -99,7 +82,7 @@ def _render_plants(plants: tuple[answers.PlantCheck, ...], misjudged: Rate, out:
         out.print(f"not run, for want of a device: {', '.join(missing)}", highlight=False)
 
 
-@_render.register
+@render.register
 def _(answer: answers.NewAnswer, out: Console) -> None:
     out.print(f"made {answer.folder}:", highlight=False)
     for file in answer.files:
@@ -107,12 +90,13 @@ def _(answer: answers.NewAnswer, out: Console) -> None:
     out.print(f"next: warpsmith check {answer.task}", highlight=False)
 
 
-@_render.register
+@render.register
 def _(answer: answers.CheckAnswer, out: Console) -> None:
-    _render_evaluation(answer.evaluation, out)
+    render_evaluation(answer.evaluation, out)
 
 
-def _render_evaluation(evaluation: Evaluation, out: Console) -> None:
+def render_evaluation(evaluation: Evaluation, out: Console) -> None:
+    """One evaluation: what was verified of each workload, what tools found, what was built."""
     out.print(Text(f"{short(evaluation.candidate)}  {evaluation.status}  {evaluation.detail}".rstrip()))
     if evaluation.trust is Trust.harness_reported:
         reported(evaluation, out)
@@ -137,7 +121,7 @@ def _render_evaluation(evaluation: Evaluation, out: Console) -> None:
         out.print(f"{kernel.name}: {registers} registers, {spilled} B spilled, {shared} B shared", highlight=False)
 
 
-@_render.register
+@render.register
 def _(answer: answers.BenchAnswer, out: Console) -> None:
     power = "gain found 9 times in 10"
     table = Table("candidate", "id", "status", "verdict", f"speed-up over {answer.against}", power, "regressed")
@@ -161,7 +145,7 @@ def _(answer: answers.BenchAnswer, out: Console) -> None:
         out.print(Text(answer.note), soft_wrap=True)
 
 
-@_render.register
+@render.register
 def _(answer: answers.OptimizeAnswer, out: Console) -> None:
     seen = answer.view
     _render_workloads(seen, out)
@@ -171,9 +155,7 @@ def _(answer: answers.OptimizeAnswer, out: Console) -> None:
         out.print(f"no candidate was proved faster than the baseline ({seen.measured} measurements)")
     else:
         gate = "promotable" if seen.promotable else f"not promotable (gate {seen.min_gain:.1%})"
-        out.print(
-            f"candidate: {short(seen.best)}  {_parameters(seen.best_parameters)}", highlight=False, soft_wrap=True
-        )
+        out.print(f"candidate: {short(seen.best)}  {parameters(seen.best_parameters)}", highlight=False, soft_wrap=True)
         out.print(f"speed-up:  {ratio_text(seen.ratio)} over the baseline, {seen.verdict}, {gate}", highlight=False)
         out.print(f"power:     a gain of {power_text(seen.ratio)} is found 9 times in 10", highlight=False)
     if seen.trust == Trust.harness_reported:
@@ -223,30 +205,18 @@ def _render_workloads(seen: View, out: Console) -> None:
     out.print(table)
 
 
-@_render.register
-def _(answer: answers.ProfileAnswer, out: Console) -> None:
-    if answer.evaluation is not None:
-        _render_evaluation(answer.evaluation, out)
-    profile_text(answer, out)
-
-
-@_render.register
-def _(answer: answers.ExplainAnswer, out: Console) -> None:
-    explanation_text(answer, out)
-
-
-@_render.register
+@render.register
 def _(answer: answers.StopAnswer, out: Console) -> None:
     out.print("stopping it" if answer.stopped else f"no campaign {answer.tag!r} of {answer.task} is running")
 
 
-@_render.register
+@render.register
 def _(answer: answers.SubmitAnswer, out: Console) -> None:
     row = answer.row
     out.print(Text(f"{short(row.id)}  {row.status}  {row.verdict or '-'}  {ratio_text(row.ratio)}  {row.why}"))
 
 
-@_render.register
+@render.register
 def _(answer: answers.HistoryAnswer, out: Console) -> None:
     table = Table("id", "from", "status", "verdict", "over its rival", "over baseline", "parameters or memo", "why")
     for row in answer.rows:
@@ -265,7 +235,7 @@ def _(answer: answers.HistoryAnswer, out: Console) -> None:
         out.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
-@_render.register
+@render.register
 def _(answer: answers.ShowAnswer, out: Console) -> None:
     row = answer.row
     out.print(Text(f"{row.id}  {row.origin}  of {answer.task}"), soft_wrap=True)
@@ -273,14 +243,14 @@ def _(answer: answers.ShowAnswer, out: Console) -> None:
     out.print(Text(f"parameters: {settings(row) or 'none'}\nmemo: {row.memo}"), soft_wrap=True)
     for evaluation in answer.evaluations:
         out.print(Text(f"-- {evaluation.effort} beside {short(evaluation.rival)}"))
-        _render_evaluation(evaluation, out)
+        render_evaluation(evaluation, out)
         if evaluation.build:
             out.print(Text("built by: " + " ".join(evaluation.build.command)), soft_wrap=True)
     for path, text in answer.sources.items():
         out.print(Text(f"---- {path}\n{text}"), soft_wrap=True)
 
 
-@_render.register
+@render.register
 def _(answer: answers.DiffAnswer, out: Console) -> None:
     for name, (before, after) in answer.parameters.items():
         out.print(f"{name}: {before} -> {after}", highlight=False)
@@ -291,79 +261,10 @@ def _(answer: answers.DiffAnswer, out: Console) -> None:
     out.print(f"{short(answer.b)} over {short(answer.a)}: {ratio_text(answer.ratio)} ({answer.how})", highlight=False)
 
 
-@_render.register
+@render.register
 def _(answer: answers.ReportAnswer, out: Console) -> None:
     out.print(f"{answer.html}\n{answer.markdown}", highlight=False, soft_wrap=True)
 
 
-def _parameters(parameters: dict[str, int]) -> str:
-    return " ".join(f"{name}={value}" for name, value in parameters.items())
-
-
 def _label(row: Row) -> str:
     return row.memo if row.origin == "submitted" and row.memo else settings(row) or row.memo
-
-
-def progress(space: Workspace) -> Watcher:
-    """A watcher that prints one line per finished step on standard error: what it gave, the best so far, time left."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    status = console.status("starting") if sys.stderr.isatty() else None
-    if status is not None:
-        status.start()
-
-    def watch(event: Event, h: History) -> None:
-        if isinstance(event, Started) and status is not None:
-            status.update(_doing(event))
-        elif isinstance(event, Finished):
-            console.print(Text(_line(event, h)))
-
-    return watch
-
-
-def told(event: Event, h: History) -> str:
-    """An event in one line, for whoever follows a campaign elsewhere; empty where there is nothing to tell."""
-    if isinstance(event, Started):
-        return _doing(event)
-    return _line(event, h) if isinstance(event, Finished) else ""
-
-
-def _doing(event: Started) -> str:
-    step = event.step
-    if isinstance(step, Measure):
-        return f"{step.effort} {short(step.candidate)} beside {short(step.rival)}"
-    return step.kind
-
-
-def _line(event: Finished, h: History) -> str:
-    step, outcome = event.step, event.outcome
-    if isinstance(outcome, Fault) and isinstance(step, Explain):
-        end = "the campaign goes on without it" if outcome.final else "trying again"
-        return f"explain {short(step.candidate)}: {outcome.what}: {outcome.detail}; {end}"
-    if isinstance(outcome, Fault):
-        return f"{step.kind}: fault: {outcome.what}; trying again"
-    if isinstance(outcome, Proposal):
-        return f"round {len(h.rounds)}: {len(outcome.candidates)} candidates ({outcome.notes})"
-    if not isinstance(outcome, Evaluation):
-        return f"{step.kind}: done"
-    assert h.campaign is not None
-    s = standing(h)
-    answer = compare(outcome, h.campaign)
-    found = f"{answer.verdict} {ratio_text(ratio_of(answer.overall))}" if answer else f"{outcome.status}"
-    candidate = h.candidates[outcome.candidate]
-    label = _parameters(candidate.parameters) or candidate.memo
-    beside = f"{short(outcome.candidate)} / {short(outcome.rival)}"
-    best = f"best {exp(-s.estimates[s.best]):.3f}x{_time_left(h)}"
-    return f"[{h.measured:3d}] {outcome.effort:7s} {beside}  {found}  {label}  {best}"
-
-
-def _time_left(h: History) -> str:
-    """An estimate from the mean time of a step and the most that the budget still allows."""
-    c = h.campaign
-    if c is None or not h.measured:
-        return ""
-    rounds = max(0, c.budget.rounds - len(h.rounds)) * c.batch
-    steps = min(rounds, c.budget.steps - h.measured if c.budget.steps is not None else rounds)
-    seconds = max(0, steps) * h.seconds / h.measured
-    if c.budget.seconds is not None:
-        seconds = min(seconds, max(0.0, c.budget.seconds - h.seconds))
-    return f", at most {seconds / 60:.0f} min left" if seconds >= 90 else f", at most {seconds:.0f} s left"

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from warpsmith.surface.answers_agents import LaunchAnswer, Launched, McpAnswer
-from warpsmith.surface.render import _render as render
+from warpsmith.surface.render import render
 
 
 @render.register

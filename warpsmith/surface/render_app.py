@@ -9,8 +9,8 @@ from rich.text import Text
 from warpsmith.app.symbols import parts
 from warpsmith.model.observed import Configuration, FunctionObservation, Observation, ObservedKernel, RunFacts
 from warpsmith.surface import answers_app as answers
-from warpsmith.surface.render import _render as render
-from warpsmith.surface.render import seconds_text
+from warpsmith.surface.numbers import seconds_text
+from warpsmith.surface.render import render
 
 SHOWN = 20
 """Kernels of a table."""

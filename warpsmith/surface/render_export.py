@@ -11,7 +11,7 @@ from rich.text import Text
 from warpsmith.ship.export.document import said
 from warpsmith.ship.export.guards import Row
 from warpsmith.surface import answers_export as answers
-from warpsmith.surface.render import _render as render
+from warpsmith.surface.render import render
 
 
 @render.register

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from warpsmith.surface import answers_gpu as answers
-from warpsmith.surface.render import _render as render
+from warpsmith.surface.render import render
 
 
 @render.register

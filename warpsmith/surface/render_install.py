@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from warpsmith.surface import answers_install as answers
-from warpsmith.surface.render import _render as render
+from warpsmith.surface.render import render
 
 
 def _patch(one: answers.InstalledPatch, out: Console) -> None:

@@ -9,8 +9,8 @@ from rich.text import Text
 from warpsmith.model.app import Integration
 from warpsmith.model.base import short
 from warpsmith.surface import answers_integrate as answers
-from warpsmith.surface.render import _render as render
-from warpsmith.surface.render import seconds_text
+from warpsmith.surface.numbers import seconds_text
+from warpsmith.surface.render import render
 
 SAID = {"kept": "kept", "rolled_back": "rolled back", "short_circuit": "not tried"}
 

@@ -6,15 +6,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from warpsmith.surface import answers
-from warpsmith.surface.render import _render as render
+from warpsmith.surface import answers_knowledge
+from warpsmith.surface.render import render
 
 LISTED = 20
 """Files or warnings that a terminal shows of each kind; ``--json`` holds all."""
 
 
 @render.register
-def _(answer: answers.KnowledgeAnswer, out: Console) -> None:
+def _(answer: answers_knowledge.KnowledgeAnswer, out: Console) -> None:
     out.print(Text(f"{len(answer.skills)} skills:"))
     for line in answer.skills:
         out.print(Text(f"  {line}"), soft_wrap=True)
@@ -34,7 +34,7 @@ def _(answer: answers.KnowledgeAnswer, out: Console) -> None:
 
 
 @render.register
-def _(answer: answers.SearchAnswer, out: Console) -> None:
+def _(answer: answers_knowledge.SearchAnswer, out: Console) -> None:
     found = answer.found
     if found.hits and not found.all_words:
         out.print("nothing holds all of these words; these hold some:")
@@ -49,14 +49,14 @@ def _(answer: answers.SearchAnswer, out: Console) -> None:
 
 
 @render.register
-def _(answer: answers.KnowledgeShowAnswer, out: Console) -> None:
+def _(answer: answers_knowledge.KnowledgeShowAnswer, out: Console) -> None:
     document = answer.document
     grade = f"  confidence: {document.confidence}" if document.confidence else ""
     out.print(Text(f"{document.id}: {document.title}{grade}\n\n{document.body.strip()}"), soft_wrap=True)
 
 
 @render.register
-def _(answer: answers.KnowledgeImportAnswer, out: Console) -> None:
+def _(answer: answers_knowledge.KnowledgeImportAnswer, out: Console) -> None:
     done = answer.imported
     if done.attempts or done.trials:
         new = f"{done.attempts} attempts, {done.new_attempts} of them new; {done.trials} trials, {done.new_trials} new"
@@ -72,7 +72,7 @@ def _(answer: answers.KnowledgeImportAnswer, out: Console) -> None:
 
 
 @render.register
-def _(answer: answers.KnowledgeExportAnswer, out: Console) -> None:
+def _(answer: answers_knowledge.KnowledgeExportAnswer, out: Console) -> None:
     done = answer.done
     out.print(Text(f"{done.attempts} attempts, {done.trials} trials"))
     for path in done.written:

@@ -9,8 +9,8 @@ from rich.text import Text
 from warpsmith.model.base import short
 from warpsmith.model.harness import LATENCIES, PERCENTILES
 from warpsmith.surface import answers_load as answers
-from warpsmith.surface.render import _render as render
-from warpsmith.surface.render import seconds_text
+from warpsmith.surface.numbers import seconds_text
+from warpsmith.surface.render import render
 
 
 @render.register

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from warpsmith.notify.record import Notification
 from warpsmith.surface import answers_notify as answers
-from warpsmith.surface.render import _render as render
+from warpsmith.surface.render import render
 
 
 @render.register

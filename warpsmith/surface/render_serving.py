@@ -7,7 +7,7 @@ from rich.text import Text
 
 from warpsmith.model.base import short
 from warpsmith.surface import answers_serving as answers
-from warpsmith.surface.render import _render as render
+from warpsmith.surface.render import render
 
 
 @render.register

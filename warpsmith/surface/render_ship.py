@@ -11,7 +11,7 @@ from warpsmith.model.release import Gain
 from warpsmith.ship.seal import Check
 from warpsmith.surface import answers_ship as answers
 from warpsmith.surface.regressing import number, percent
-from warpsmith.surface.render import _render as render
+from warpsmith.surface.render import render
 
 
 def gain_text(gain: Gain) -> str:

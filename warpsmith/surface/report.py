@@ -37,8 +37,9 @@ from warpsmith.surface.numbers import (
     size,
     times,
 )
+from warpsmith.surface.ratio import Ratio
 from warpsmith.surface.series import MetricSeries
-from warpsmith.surface.view import CurvePoint, Ratio, Row, View
+from warpsmith.surface.view import CurvePoint, Row, View
 
 SHOWN_IN_MARKDOWN = 20
 """Candidates that the Markdown report lists; the HTML report lists all."""

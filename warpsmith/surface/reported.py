@@ -13,7 +13,8 @@ from warpsmith.model.base import short
 from warpsmith.model.evaluation import Evaluation
 from warpsmith.surface.metric_charts import amount
 from warpsmith.surface.numbers import ratio_text
-from warpsmith.surface.view import View, ratio_of
+from warpsmith.surface.ratio import ratio_of
+from warpsmith.surface.view import View
 
 REPORTED = "harness_reported: the numbers are the harness's own word, taken in interleaved pairs"
 

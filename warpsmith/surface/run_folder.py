@@ -18,12 +18,12 @@ from warpsmith.model.campaign import Event, Finished
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.step import Proposal, Propose
 from warpsmith.propose.llm.facts import diagnoses, findings
-from warpsmith.propose.llm.reply import manifest, sources
+from warpsmith.propose.llm.reply import manifest
 from warpsmith.store.blobs import Blobs
 from warpsmith.store.files import write_atomic
 from warpsmith.store.folders import CANDIDATE_FILE
 from warpsmith.store.history import History
-from warpsmith.surface.inspect import unified
+from warpsmith.surface.candidates import unified
 from warpsmith.surface.view import Row, View
 
 REPORT = "report.md"
@@ -69,11 +69,11 @@ def _iteration(made: Path, step: Propose, answer: Proposal, h: History, rows: di
 
 
 def _candidate(made: Path, candidate: Candidate, best: Candidate, blobs: Blobs) -> None:
-    files = {**sources(candidate, blobs), CANDIDATE_FILE: manifest(candidate)}
+    files = {**blobs.texts(candidate), CANDIDATE_FILE: manifest(candidate)}
     for path, text in files.items():
         write_atomic(made / path, text)
     write_atomic(made / "memo.txt", candidate.memo + "\n")
-    write_atomic(made / "best.diff", unified({**sources(best, blobs), CANDIDATE_FILE: manifest(best)}, files))
+    write_atomic(made / "best.diff", unified({**blobs.texts(best), CANDIDATE_FILE: manifest(best)}, files))
 
 
 def _lines(step: Propose, answer: Proposal, rows: dict[str, Row]) -> list[str]:

@@ -1,4 +1,5 @@
-"""Each metric of a history over its measurements: what the objective and the guardrails saw. Derived, like every view.
+"""Each metric of a history over its measurements: what the objective and the guardrails saw, and what was labelled.
+Derived, like every view.
 
 Charts of the report and plots are drawn from this alone, and a point breaks a guardrail here exactly where
 :func:`warpsmith.analyse.compare.compare` says so.
@@ -8,18 +9,22 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from warpsmith.analyse.compare import effect, logs
 from warpsmith.model.base import Record
 from warpsmith.model.campaign import Campaign
-from warpsmith.model.evaluation import Metric
+from warpsmith.model.evaluation import Evaluation, Metric
 from warpsmith.model.head import Direction, Guardrail
 from warpsmith.store.history import History
 from warpsmith.surface.view import CurvePoint
 
 Part = Literal["objective", "guardrail", "other"]
+Key = tuple[str, str]
+"""Metric and workload."""
+Seen = tuple[int, str, str, Metric]
+"""Measurements, candidate, rival, and what was seen."""
 
 
 class MetricPoint(Record):
@@ -38,6 +43,21 @@ class MetricPoint(Record):
     """Whether the candidate was proved to be the best by it."""
 
 
+class LabelledPoint(Record):
+    """What a labelled evaluation saw of a metric: it stands beside the campaign's measurements, and decides nothing."""
+
+    measurements: int
+    """How many the campaign had made when it came."""
+    label: str
+    """Its notes, or its report's name."""
+    candidate: str
+    rival: str
+    value: float
+    """Median of the candidate's samples."""
+    beside: float
+    """Median of the rival's."""
+
+
 class MetricSeries(Record):
     """One metric on one workload."""
 
@@ -51,6 +71,7 @@ class MetricSeries(Record):
     baseline: float | None
     """Median over the measurements that the baseline took part in; None where it took part in none."""
     points: tuple[MetricPoint, ...]
+    labelled: tuple[LabelledPoint, ...] = ()
     alone: bool
     """Whether the task has but this workload."""
 
@@ -71,14 +92,14 @@ def metric_series(h: History, curve: Sequence[CurvePoint]) -> tuple[MetricSeries
     c = h.campaign
     assert c is not None
     reached = {(p.measurements, p.candidate) for p in curve[1:-1]}  # between the baseline and where it ended
-    found: dict[tuple[str, str], list[tuple[int, str, str, Metric]]] = {}
-    for count, ((candidate, rival, _), evaluation) in enumerate(h.evaluations.items(), 1):
-        for result in evaluation.workloads:
-            for metric in result.metrics:
-                found.setdefault((metric.name, result.workload), []).append((count, candidate, rival, metric))
+    found: dict[Key, list[Seen]] = {}
+    for count, evaluation in enumerate(h.evaluations.values(), 1):
+        for key, metric in _metrics(evaluation):
+            found.setdefault(key, []).append((count, evaluation.candidate, evaluation.rival, metric))
+    by_hand = _labelled(h)
     order = [c.objective.metric, *(g.metric for g in c.guardrails)]
-    named = sorted(found, key=lambda key: order.index(key[0]) if key[0] in order else len(order))
-    return tuple(_series(key, found[key], c, reached) for key in named)
+    named = sorted({**found, **by_hand}, key=lambda key: order.index(key[0]) if key[0] in order else len(order))
+    return tuple(_series(key, found.get(key, []), by_hand.get(key, []), c, reached) for key in named)
 
 
 def report_series(h: History, curve: Sequence[CurvePoint]) -> tuple[MetricSeries, ...]:
@@ -88,9 +109,27 @@ def report_series(h: History, curve: Sequence[CurvePoint]) -> tuple[MetricSeries
     return () if c.objective.metric == "time" and not c.guardrails else metric_series(h, curve)
 
 
+def _metrics(e: Evaluation) -> Iterator[tuple[Key, Metric]]:
+    return (((metric.name, result.workload), metric) for result in e.workloads for metric in result.metrics)
+
+
+def _labelled(h: History) -> dict[Key, list[tuple[LabelledPoint, Metric]]]:
+    found: dict[Key, list[tuple[LabelledPoint, Metric]]] = {}
+    for one, after in zip(h.benched, h.benched_after, strict=True):
+        for e in one.evaluations:
+            for key, metric in _metrics(e):
+                point = LabelledPoint(
+                    measurements=after, label=one.notes or one.name, candidate=e.candidate, rival=e.rival,
+                    value=statistics.median(metric.candidate), beside=statistics.median(metric.rival),
+                )  # fmt: skip
+                found.setdefault(key, []).append((point, metric))
+    return found
+
+
 def _series(
-    key: tuple[str, str],
-    seen: list[tuple[int, str, str, Metric]],
+    key: Key,
+    seen: list[Seen],
+    by_hand: list[tuple[LabelledPoint, Metric]],
     c: Campaign,
     reached: set[tuple[int, str]],
 ) -> MetricSeries:
@@ -98,7 +137,7 @@ def _series(
     guard = next((g for g in c.guardrails if g.metric == name), None)
     sides = [(who, side) for _, mine, other, m in seen for who, side in ((mine, m.candidate), (other, m.rival))]
     baseline = [statistics.median(side) for who, side in sides if who == c.baseline]
-    first = seen[0][3]
+    first = seen[0][3] if seen else by_hand[0][1]
     return MetricSeries(
         metric=name,
         workload=workload,
@@ -108,6 +147,7 @@ def _series(
         allowed=guard.limit if guard else None,
         baseline=statistics.median(baseline) if baseline else None,
         points=tuple(_point(count, mine, other, m, guard, (count, mine) in reached) for count, mine, other, m in seen),
+        labelled=tuple(point for point, _ in by_hand),
         alone=len(c.weights) == 1,
     )
 

@@ -5,14 +5,53 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from warpsmith.errors import BadInput
+
+if TYPE_CHECKING:
+    from warpsmith.surface import answers
+
+Kind = Literal["kernel", "app", "command", "serving"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 PLACE = "__TASK__"
 """What the task's name replaces in every file of a template; others stand beside it (``Subject.places``)."""
 ANY = "any"
 """The hardware in the name of a template that all templates of its kind begin with."""
+
+
+def new(
+    name: str,
+    *,
+    kind: Kind = "kernel",
+    hardware: str = "cpu",
+    model: str = "",
+    model_path: Path | None = None,
+    model_slug: str = "",
+    hardware_slug: str = "",
+) -> answers.NewAnswer:
+    """Stamp a task folder from a template, complete and runnable.
+
+    Args:
+        name: The task's name, as group/name; the folder becomes tasks/group/name.
+        kind: What is to be optimised.
+        hardware: Where it runs: cpu (C) or cuda (CUDA C++).
+        model: Serving: the name under which the model is served; by default that of its snapshot.
+        model_path: Serving: folder of a model snapshot; without one, a small model with random weights.
+        model_slug: Serving: short name of the model, in labels and run tags.
+        hardware_slug: Serving: short name of the hardware, in labels and run tags.
+    """
+    from warpsmith.surface.answers import NewAnswer
+    from warpsmith.surface.subject import only_serving, subject
+    from warpsmith.surface.workspace import Workspace
+
+    space = Workspace()
+    checked(space.root / "tasks", name, kind, hardware)
+    asked = (model, model_path, hardware, model_slug, hardware_slug)
+    places = subject(*asked).places if kind == "serving" else only_serving(kind, *asked)
+    folder, files = stamp(space.root / "tasks", name, kind, hardware, places)
+    return NewAnswer(task=name, folder=str(folder), files=files)
 
 
 def stamp(

@@ -23,6 +23,7 @@ from warpsmith.store.folders import CANDIDATE_FILE, check_overlay, check_plan, l
 from warpsmith.store.history import fold
 from warpsmith.store.ledger import LedgerBusy, read_events, writer
 from warpsmith.surface.answers import NO, NOTHING_GAINED, YES, SubmitAnswer
+from warpsmith.surface.campaigns import run_campaign
 from warpsmith.surface.overlays import overlaid
 from warpsmith.surface.view import view
 from warpsmith.surface.workspace import Known, Workspace
@@ -48,7 +49,7 @@ def submit_candidate(
             time.sleep(POLL_S)
             continue
         try:
-            space.optimize(known, tag, Budget(rounds=0), watch)
+            run_campaign(space, known, tag, Budget(rounds=0), watch)
         except LedgerBusy:
             continue  # a campaign began in between: it takes the submission up
     seen = view(space.history(name, tag), known.loaded.kernel)

@@ -80,8 +80,8 @@ def trial(
 def named(space: Workspace, name: str, task: str, tag: str) -> tuple[Known, Candidate, Path | None]:
     """A candidate with its captured task, and the ledger that knows it. Raises BadInput."""
     from warpsmith.store.folders import CANDIDATE_FILE, TASK_FILE
+    from warpsmith.surface.candidates import find
     from warpsmith.surface.capturing import known_of
-    from warpsmith.surface.inspect import find
 
     if "@" in name:
         return _released(space, name, task, tag)

@@ -22,6 +22,7 @@ from warpsmith.ship.shelf import Shelf
 from warpsmith.ship.staleness import same_hardware
 from warpsmith.surface.answers import NO, NOTHING_GAINED, YES
 from warpsmith.surface.answers_ship import VerifiedRelease, VerifyAnswer
+from warpsmith.surface.campaigns import open_campaign
 from warpsmith.surface.shelves import here, released_task, shelf, stale, trusted_keys
 from warpsmith.surface.workspace import Known, Workspace
 from warpsmith.toolchains import toolchain
@@ -156,7 +157,7 @@ def timed(
     if there.key != target.key and not retest:
         detail = f"software changed since: {'; '.join(old) or 'see the target'}"
         return Check(name="gain", result="skipped", detail=detail, remedy="'verify --stale' measures it all the same.")
-    campaign = space.open_campaign(known, target, "verify", "none", Budget(rounds=0))
+    campaign = open_campaign(space, known, target, "verify", "none", Budget(rounds=0))
     try:
         found = space.measure(known, target, manifest.candidate, known.baseline, Effort.confirm, "verify")
     except WarpsmithError as error:

@@ -1,14 +1,13 @@
-"""What people see of a history: rows, curve, workloads, all derived. Text, HTML, JSON and exports are made
-from this alone.
+"""What people see of a history: candidates, curve, peers, all derived. Text, HTML, JSON and exports are made from this
+alone. Its parts have modules of their own: ``proof``, ``limits``, ``labelled``.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping
 
-from warpsmith.analyse.compare import Comparison, Effect, Verdict, compare, effect, logs
+from warpsmith.analyse.compare import Effect, Verdict, compare
 from warpsmith.analyse.costs import Costs, costs
 from warpsmith.analyse.rates import upper95
 from warpsmith.analyse.reasons import status_of, strongest, why
@@ -17,7 +16,7 @@ from warpsmith.analyse.standing import Standing, direct, standing
 from warpsmith.campaign import asking_ends
 from warpsmith.model.base import Record
 from warpsmith.model.campaign import Campaign
-from warpsmith.model.evaluation import Build, Effort, Evaluation, Metric, Trust
+from warpsmith.model.evaluation import Build, Effort, Trust
 from warpsmith.model.head import Direction
 from warpsmith.model.target import Target
 from warpsmith.model.task import KernelTask
@@ -25,20 +24,8 @@ from warpsmith.propose.agent_card import asked_for
 from warpsmith.store.history import History
 from warpsmith.surface.labelled import LabelledRun, labelled
 from warpsmith.surface.limits import Limits, limits, why_not
-
-
-class Ratio(Record):
-    """A speed-up (rival over candidate: 1.25 means a fifth less time) with its interval over ``pairs`` pairs."""
-
-    speedup: float
-    low: float | None
-    high: float | None
-    pairs: int
-    confidence: float = 0.95
-    detectable: float | None = None
-    """The power: the smallest gain, as a share of the rival's time, that this comparison would have called faster with
-    probability 0.9, given the spread of its pairs. None where that is not known, or not asked.
-    """
+from warpsmith.surface.proof import WorkloadRow, workload_rows
+from warpsmith.surface.ratio import Ratio, ratio_of
 
 
 class Row(Record):
@@ -69,48 +56,6 @@ class Row(Record):
     """How many measurements the campaign had made when this one was first measured."""
     trust: str | None = None
     """Who vouches for its numbers: ``judged`` or ``harness_reported``; None where none were taken."""
-
-
-class MetricRow(Record):
-    """A metric of the best candidate's proof beside the objective."""
-
-    name: str
-    unit: str
-    direction: Direction
-    candidate: float
-    rival: float
-    """Medians, in its unit."""
-    ratio: Ratio
-    """Above 1 means that the candidate is better, whichever way that is."""
-    allowed: float | None = None
-    """Guardrail: by what share it may be worse."""
-    broken: bool = False
-
-
-class WorkloadRow(Record):
-    """One workload of the best candidate's proof."""
-
-    name: str
-    weight: float
-    unit: str = "s"
-    """Of the objective."""
-    candidate: float
-    rival: float
-    """Medians of the objective, in its unit."""
-    ratio: Ratio
-    others: tuple[MetricRow, ...] = ()
-    error: float
-    """Worst relative RMS of any row of any verified call."""
-    limit: float
-    calls: int
-    bytes: int | None = None
-    flops: float | None = None
-    bytes_per_s: float | None = None
-    flops_per_s: float | None = None
-    copy_bytes_per_s: float | None = None
-    copy_share: Ratio | None = None
-    """Time of the plain copy over time of the candidate, paired: 0.9 means 90 % of the copy's rate."""
-    copy_how: str = ""
 
 
 class PeerRow(Record):
@@ -186,29 +131,27 @@ class View(Record):
     """What the history asks for next, in words: it is time to escalate. See propose.plateau."""
 
 
-def ratio_of(found: Effect, detectable: float | None = None) -> Ratio:
-    """An effect as people read it, with the power of its comparison; an unknown end is None."""
-    low, high = found.interval
-    finite = math.isfinite(low) and math.isfinite(high) and low > 0
-    return Ratio(
-        speedup=found.speedup,
-        low=low if finite else None,
-        high=high if finite else None,
-        pairs=found.pairs,
-        confidence=found.confidence,
-        detectable=detectable,
-    )
+def view(
+    h: History,
+    task: KernelTask | None,
+    measured: Mapping[str, float] | None = None,
+    trust: Mapping[str, float] | None = None,
+) -> View:
+    """Everything that is shown of ``h``.
 
-
-def view(h: History, task: KernelTask | None, measured: Mapping[str, float] | None = None) -> View:
-    """Everything that is shown of ``h``; ``task`` adds bytes and flops, ``measured`` the device's ceilings."""
+    Args:
+        h: The history.
+        task: Adds bytes and flops.
+        measured: The device's ceilings, for what limits the best.
+        trust: In each rule, from its record on the device, for the same.
+    """
     c = h.campaign
     assert c is not None
     s = standing(h, c)
     run = s.published.get(s.best)
     proof = run.evaluation if run else direct(h, s.best, c.baseline) if s.best != c.baseline else None
     answer = run.comparison if run else compare(proof, c) if proof else None
-    workloads = _workloads(proof, answer, c, task) if proof and answer else ()
+    workloads = workload_rows(proof, answer, c, task) if proof and answer else ()
     gained = answer is not None and answer.verdict is Verdict.faster and 1 - math.exp(answer.overall.log) >= c.min_gain
     return View(
         task=c.task_name,
@@ -241,7 +184,7 @@ def view(h: History, task: KernelTask | None, measured: Mapping[str, float] | No
         workloads=workloads,
         peers=tuple(_peer(h, s, c, name, x) for name, x in c.peers.items()),
         roof=roof([(w.name, w.flops, w.bytes, w.candidate, w.copy_bytes_per_s) for w in workloads], c.peak_flops_per_s),
-        limits=limits(h, s, c, measured or {}),
+        limits=limits(h, s, c, measured or {}, trust or {}),
         unexplained=why_not(h, s, c),
         build=proof.build if proof else None,
         conditions=proof.conditions if proof else (),
@@ -303,63 +246,6 @@ def _curve(h: History, s: Standing, c: Campaign) -> tuple[CurvePoint, ...]:
     last = points[-1]
     points.append(last.model_copy(update={"measurements": h.measured, "seconds": h.seconds}))
     return tuple(points)
-
-
-def _workloads(proof: Evaluation, answer: Comparison, c: Campaign, task: KernelTask | None) -> tuple[WorkloadRow, ...]:
-    said = {w.name: w for w in task.workloads} if task else {}
-    rows = []
-    for result in proof.workloads:
-        metric = result.metric(c.objective.metric)
-        if metric is None:
-            continue
-        seconds = statistics.median(metric.candidate)
-        workload = said.get(result.workload)
-        traffic = task.traffic(workload) if task and workload else None
-        work = task.work(workload) if task and workload else None
-        ceiling = result.ceiling
-        copied = ceiling.bytes / statistics.median(ceiling.seconds) if ceiling else None
-        rows.append(
-            WorkloadRow(
-                name=result.workload,
-                weight=c.weights.get(result.workload, 1.0),
-                unit=metric.unit,
-                candidate=seconds,
-                rival=statistics.median(metric.rival),
-                ratio=ratio_of(answer.workloads[result.workload]),
-                others=tuple(_other(m, c) for m in result.metrics if m is not metric),
-                error=max((e.worst_row for e in result.errors), default=0.0),
-                limit=max((e.limit for e in result.errors), default=0.0),
-                calls=result.calls,
-                bytes=traffic,
-                flops=work,
-                bytes_per_s=traffic / seconds if traffic else None,
-                flops_per_s=work / seconds if work else None,
-                copy_bytes_per_s=copied,
-                copy_share=_share(metric.candidate, ceiling.seconds) if ceiling else None,
-                copy_how=ceiling.how if ceiling else "",
-            )
-        )
-    return tuple(rows)
-
-
-def _other(metric: Metric, c: Campaign) -> MetricRow:
-    found = effect(logs(metric))
-    guard = next((g for g in c.guardrails if g.metric == metric.name), None)
-    return MetricRow(
-        name=metric.name,
-        unit=metric.unit,
-        direction=metric.direction,
-        candidate=statistics.median(metric.candidate),
-        rival=statistics.median(metric.rival),
-        ratio=ratio_of(found),
-        allowed=guard.limit if guard else None,
-        broken=guard is not None and found.log > math.log1p(guard.limit),
-    )
-
-
-def _share(candidate: tuple[float, ...], copies: tuple[float, ...]) -> Ratio:
-    pairs = [math.log(mine / copy) for mine, copy in zip(candidate, copies, strict=False)]
-    return ratio_of(effect(pairs))
 
 
 def _peer(h: History, s: Standing, c: Campaign, name: str, identity: str) -> PeerRow:

@@ -1,6 +1,7 @@
 """The composition root: where things lie on this machine, and how the layers are put together for one task.
 
-Owns paths and wiring only. Nothing here is imported by another layer.
+Owns paths, what names mean (tasks, tags, candidates), and the wiring of one measurement. Campaigns are put together in
+``campaigns``, the device is calibrated in ``calibrating``. Nothing here is imported by another layer.
 """
 
 from __future__ import annotations
@@ -11,52 +12,35 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from warpsmith.analyse.compare import Verdict, compare, noise_floor
-from warpsmith.campaign import Watcher, optimize
-from warpsmith.crew import LocalCrew, write_step
+from warpsmith.analyse.standing import standing
+from warpsmith.crew import write_step
 from warpsmith.errors import BadInput, WarpsmithError
 from warpsmith.execute.local import LocalExecutor, Session
-from warpsmith.judge import VERSION
 from warpsmith.judge.deadline import SHARE
 from warpsmith.judge.machine import detect
 from warpsmith.judge.nvml import gpus
 from warpsmith.judge.pin import must_see
-from warpsmith.knowledge.library import Library
 from warpsmith.mark import PROJECT
-from warpsmith.model.base import digest, short
-from warpsmith.model.campaign import Budget, Campaign
+from warpsmith.model.base import digest
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Effort, Evaluation
-from warpsmith.model.harness import CommandTask, HarnessTask, ServingTask
-from warpsmith.model.step import Explain, Fault, Measure, ProfileRequest, Request, Result
-from warpsmith.model.target import Calibration, Target
-from warpsmith.propose import HABITS, PROPOSERS, Place, Proposer, habits
+from warpsmith.model.harness import CommandTask, ServingTask
+from warpsmith.model.step import Fault, Measure, Request, Result
+from warpsmith.model.target import Target
 from warpsmith.settings import Settings, load
 from warpsmith.store.blobs import Blobs
-from warpsmith.store.files import write_atomic
 from warpsmith.store.folders import CANDIDATE_FILE, LoadedTask, find_task, load_candidate, load_task
 from warpsmith.store.history import History, fold
-from warpsmith.store.ledger import Ledger, read_events
-from warpsmith.surface.asked import Recording, asker_for, without_keys
-from warpsmith.surface.bare import bare_campaign
-from warpsmith.surface.diagnoses import ceilings
+from warpsmith.store.ledger import read_events
+from warpsmith.surface.asked import without_keys
 from warpsmith.surface.gpus import settle
-from warpsmith.surface.profiling import explains, profile_request
 from warpsmith.toolchains import Asked
-
-if TYPE_CHECKING:
-    from warpsmith.propose.llm.asking import Asker
 
 JUDGE = (sys.executable, "-P", str(Path(__file__).parent.parent / "judge" / "start.py"), "warpsmith.session")
 CALIBRATION = Path(__file__).parent.parent / "judge" / "calibration"
-CALIBRATION_RUNS = 3
-"""A/A comparisons of a calibration, ten pairs each."""
+"""Tasks that come with the package, to measure the machine or the judge with."""
 
 
 def find_root(start: Path) -> Path:
@@ -150,8 +134,6 @@ class Workspace:
         for folder in (Path(name), known.loaded.folder / name):
             if (folder / CANDIDATE_FILE).is_file():
                 return load_candidate(folder, self.blobs, known.loaded.head)
-        from warpsmith.analyse.standing import standing
-
         histories = [self.history(known.loaded.head.name, t) for t in self.tags(known.loaded.head.name)]
         if name == "best":
             h = self.history(known.loaded.head.name, tag)
@@ -212,114 +194,7 @@ class Workspace:
     def executor(self, folder: Path, target: Target, name: str) -> LocalExecutor:
         """Runs steps of ``target`` with their folders under ``folder``."""
         device = f"{target.hardware}-{target.uuid}"
-        return LocalExecutor(folder, self.session(name), device, self.settings.step_timeout_s)
-
-    def crew(self, known: Known, campaign: Campaign, proposer: Proposer) -> LocalCrew:
-        """The crew of a campaign on this machine."""
-        folder = self.campaign_folder(campaign.task_name, campaign.tag)
-        inbox = folder / "inbox"
-        inbox.mkdir(parents=True, exist_ok=True)
-        executor = self.executor(folder / "steps" / short(campaign.scope), campaign.target, short(campaign.scope))
-
-        def request_for(step: Measure, candidate: Candidate, rival: Candidate) -> Request:
-            return self.request(known, campaign.target, step, candidate, rival)
-
-        def profile_for(step: Explain, candidate: Candidate) -> ProfileRequest:
-            return profile_request(self, known, campaign.target, step, candidate)
-
-        told = (known.loaded.folder, inbox, profile_for, campaign.asks)
-        return LocalCrew(executor, proposer, request_for, self.blobs, *told)
-
-    def proposer(self, name: str, place: Place | None = None) -> Proposer:
-        """A proposer by name, at a place. Raises BadInput."""
-        habits(name)
-        module, _, attribute = PROPOSERS[name].partition(":")
-        made: Proposer = getattr(import_module(module), attribute)(place)
-        return made
-
-    def place(
-        self, known: Known, target: Target, asker: Asker | None = None, contract: tuple[str, ...] = ()
-    ) -> Place | None:
-        """What proposers may know beside the history; None for a task without kernels."""
-        task = known.loaded.kernel
-        if task is None:
-            return None
-        library = Library(self.home, self.root, self.blobs)
-        measured = self.measured_ceilings(target)
-        kept = (self.root, self.home)
-        return Place(task, known.loaded.folder, self.blobs, self.settings, library, asker, measured, *kept, contract)
-
-    def open_campaign(self, known: Known, target: Target, tag: str, proposer: str, budget: Budget) -> Campaign:
-        """The campaign that the flags describe, on a calibrated device."""
-        head, settings = known.loaded.head, self.settings
-        own = HABITS.get(proposer, HABITS["sweep"])  # verbs that only measure ask nobody ("none")
-        calibration = self.floor(known, target)
-        return Campaign(
-            tag=tag,
-            task_name=head.name,
-            task=known.loaded.digest,
-            target=target,
-            judge=VERSION,
-            proposer=proposer,
-            budget=budget,
-            seed=settings.seed,
-            baseline=known.baseline.id,
-            entry=known.entry.id,
-            peers={name: c.id for name, c in known.peers.items()},
-            weights={w.name: w.weight for w in head.workloads},
-            objective=head.objective,
-            guardrails=head.guardrails,
-            min_gain=head.gate.min_gain if settings.min_gain < 0 else settings.min_gain,
-            noise_floor=calibration.noise_floor if calibration else 0.0,
-            noise_comparisons=calibration.comparisons if calibration else 0,
-            peak_flops_per_s=calibration.flops_per_s if calibration else None,
-            batch=own.batch if settings.batch < 0 else settings.batch,
-            asks=own.asks if settings.asks < 1 else settings.asks,
-            beam=own.beam,
-            fixes=own.fixes,
-            attempts=settings.attempts,
-            explain=settings.explain and explains(known),
-        )
-
-    def optimize(
-        self,
-        known: Known,
-        tag: str,
-        budget: Budget,
-        watch: Watcher | None = None,
-        recording: Recording | None = None,
-        proposer: Proposer | None = None,
-        contract: tuple[str, ...] = (),
-    ) -> History:
-        """Run or resume the campaign ``tag`` until its plan is empty.
-
-        Args:
-            known: The task.
-            tag: Names the campaign.
-            budget: When to stop asking.
-            watch: Sees every event.
-            recording: What becomes of asks and answers beside the ledger.
-            proposer: Goes over that of the settings.
-            contract: What a round of plan and review asks of the proposer, in paragraphs.
-        """
-        target = self.target(known)
-        path = self.ledger(known.loaded.head.name, tag)
-        if known.loaded.kernel is None and proposer is None and self.settings.proposer != "sweep":
-            raise BadInput(
-                f"--proposer {self.settings.proposer} writes kernels, and {known.loaded.head.name} has none.",
-                "Use '--proposer sweep', and hand overlays in by 'warpsmith submit'.",
-            )
-        asker = asker_for(self.settings, path.parent, budget, recording or Recording())
-        proposer = proposer or self.proposer(self.settings.proposer, self.place(known, target, asker, contract))
-        with Ledger(path) as ledger:
-            campaign = self.open_campaign(known, target, tag, proposer.name, budget)
-            crew = self.crew(known, campaign, proposer)
-            try:
-                return optimize(campaign, crew, ledger, known.all, watch or (lambda event, history: None))
-            finally:
-                if asker is not None:
-                    asker.close()
-                crew.close()
+        return LocalExecutor(folder, self.session(name), device, self.settings.step_timeout_s, _say)
 
     def target(self, known: Known) -> Target:
         """The device that the task asks for. Raises Missing where this machine has none."""
@@ -333,71 +208,11 @@ class Workspace:
         must_see(found, gpus)
         return found
 
-    def calibrated(self, target: Target) -> Calibration:
-        """What was measured of the device: from the last calibration, or measured now."""
-        try:
-            return Calibration.model_validate_json(self._calibration_file(target).read_bytes())
-        except (OSError, ValidationError):
-            return self.calibrate(target)
-
-    def floor(self, known: Known, target: Target) -> Calibration | None:
-        """The calibration that counts for a task's comparisons; None for one of a harness, whose noise is its own."""
-        return None if isinstance(known.loaded.task, HarnessTask) else self.calibrated(target)
-
-    def measured_ceilings(self, target: Target) -> dict[str, float]:
-        """What a calibration measured of the device; nothing where there was none. Never measures."""
-        try:
-            return ceilings(Calibration.model_validate_json(self._calibration_file(target).read_bytes()))
-        except (OSError, ValidationError):
-            return {}
-
-    def calibrate(self, target: Target) -> Calibration:
-        """Measure the noise floor (identical candidates against each other), copy rates and peak, and keep them."""
-        known = self.packaged(target.hardware)
-        same = known.entry
-        effects = []
-        different = 0
-        copies: dict[str, float] = {}
-        for run in range(CALIBRATION_RUNS):
-            evaluation = self.measure(known, target, same, same, Effort.confirm, name=f"calibrate-{run}")
-            campaign = bare_campaign(known, target)
-            answer = compare(evaluation, campaign)
-            if answer is None:
-                raise WarpsmithError(f"the calibration task failed: {evaluation.status}: {evaluation.detail}.")
-            effects += [answer.overall]
-            different += answer.verdict in (Verdict.faster, Verdict.slower)
-            for result in evaluation.workloads:
-                if result.ceiling is not None:
-                    ceiling = result.ceiling
-                    rate = ceiling.bytes / sorted(ceiling.seconds)[len(ceiling.seconds) // 2]
-                    copies[str(ceiling.bytes)] = max(rate, copies.get(str(ceiling.bytes), 0.0))
-        calibration = Calibration(
-            target=target.key,
-            noise_floor=noise_floor(effects),
-            comparisons=len(effects),
-            different=different,
-            copy_bytes_per_s=copies,
-            flops_per_s=self._peak(target),
-            at=time.time(),
-        )
-        write_atomic(self._calibration_file(target), calibration.model_dump_json(indent=1))
-        return calibration
-
     def packaged(self, name: str) -> Known:
-        """A task that comes with the package, to measure the machine or the judge with."""
+        """A task of ``CALIBRATION`` by its folder's name."""
         loaded = load_task(CALIBRATION / name)
         same = load_candidate(loaded.folder / loaded.head.baseline, self.blobs, loaded.head)
         return Known(loaded, same, same, {}, admission=False)
-
-    def _peak(self, target: Target) -> float:
-        """Single-precision operations per second of what one launch, or one core, can use at most."""
-        known = self.packaged(f"{target.hardware}-peak")
-        evaluation = self.measure(known, target, known.entry, known.entry, Effort.screen, name="calibrate-peak")
-        metric = evaluation.workloads[0].metric("time") if evaluation.passed else None
-        task = known.loaded.kernel
-        if metric is None or task is None:
-            raise WarpsmithError(f"the calibration task failed: {evaluation.status}: {evaluation.detail}.")
-        return task.work(task.workloads[0]) / min(metric.candidate + metric.rival)
 
     def measure(
         self,
@@ -442,5 +257,6 @@ class Workspace:
         assert isinstance(fault, Fault)
         raise WarpsmithError(f"the measurement was lost {self.settings.attempts} times: {fault.what}: {fault.detail}")
 
-    def _calibration_file(self, target: Target) -> Path:
-        return self.home / "devices" / f"{target.key[:16]}.json"
+
+def _say(what: str) -> None:
+    print(f"warpsmith: {what}", file=sys.stderr)  # noqa: T201

@@ -7,14 +7,16 @@ machine lacks it.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Literal, Protocol
 
 from warpsmith.errors import BadInput
+from warpsmith.model.base import digest_bytes
 from warpsmith.model.candidate import Candidate
-from warpsmith.model.evaluation import Build
+from warpsmith.model.evaluation import Build, KernelBuild
 from warpsmith.model.target import Target
 from warpsmith.model.task import Argument
 
@@ -50,6 +52,30 @@ class Job:
     def files(self) -> tuple[str, ...]:
         """The files of the candidate, as paths below ``sources``."""
         return tuple(s.path for s in self.candidate.sources)
+
+    def built(
+        self,
+        toolchain: str,
+        command: tuple[str, ...],
+        began: float,
+        kernels: tuple[KernelBuild, ...] = (),
+        log: str = "",
+    ) -> Build:
+        """What building gave, now that ``output`` is written; ``began`` is of time.monotonic.
+
+        In ``command`` the path of the output, which is another each time, is said as OUTPUT.
+        """
+        content = self.output.read_bytes()
+        return Build(
+            toolchain=toolchain,
+            configuration=self.configuration,
+            command=tuple("OUTPUT" if part == str(self.output) else part for part in command),
+            seconds=time.monotonic() - began,
+            binary=digest_bytes(content),
+            binary_bytes=len(content),
+            kernels=kernels,
+            log=log,
+        )
 
 
 class Toolchain(Protocol):

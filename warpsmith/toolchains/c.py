@@ -9,7 +9,6 @@ import time
 from functools import lru_cache
 
 from warpsmith.errors import Missing
-from warpsmith.model.base import digest_bytes
 from warpsmith.model.evaluation import Build
 from warpsmith.toolchains import Job
 from warpsmith.toolchains.compiler import check_flags, run, said_by
@@ -45,16 +44,7 @@ class C:
         )
         began = time.monotonic()
         log = run(command, job.sources, job.output)
-        content = job.output.read_bytes()
-        return Build(
-            toolchain=self.name,
-            configuration=job.configuration,
-            command=tuple("OUTPUT" if part == str(job.output) else part for part in command),
-            seconds=time.monotonic() - began,
-            binary=digest_bytes(content),
-            binary_bytes=len(content),
-            log=log,
-        )
+        return job.built(self.name, command, began, log=log)
 
 
 def compiler() -> str:

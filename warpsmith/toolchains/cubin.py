@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from warpsmith.errors import BuildFailed
-from warpsmith.model.base import digest_bytes
 from warpsmith.model.evaluation import Build
 from warpsmith.toolchains import Job
 from warpsmith.toolchains.cuda import check_launches, entries, kernel_facts
@@ -32,13 +31,4 @@ class Cubin:
         kernels = entries(content)
         check_launches(job, kernels, "", "it is as the application loaded it")
         job.output.write_bytes(content)
-        return Build(
-            toolchain=self.name,
-            configuration=job.configuration,
-            command=("as it is", main),
-            seconds=time.monotonic() - began,
-            binary=digest_bytes(content),
-            binary_bytes=len(content),
-            kernels=kernel_facts(kernels, ""),
-            log="",
-        )
+        return job.built(self.name, ("as it is", main), began, kernel_facts(kernels, ""))

@@ -19,7 +19,6 @@ from functools import lru_cache
 from pathlib import Path
 
 from warpsmith.errors import BuildFailed, Missing
-from warpsmith.model.base import digest_bytes
 from warpsmith.model.evaluation import Build, KernelBuild
 from warpsmith.sandbox.view import tool
 from warpsmith.toolchains import Job, spare
@@ -60,19 +59,9 @@ class Cuda:
         began = time.monotonic()
         make = _nvrtc if self.version().startswith("NVRTC") else _nvcc
         command, log = make(job, main)
-        content = job.output.read_bytes()
-        kernels = entries(content)
+        kernels = entries(job.output.read_bytes())
         check_launches(job, kernels, log, 'a kernel is declared extern "C" __global__')
-        return Build(
-            toolchain=self.name,
-            configuration=job.configuration,
-            command=command,
-            seconds=time.monotonic() - began,
-            binary=digest_bytes(content),
-            binary_bytes=len(content),
-            kernels=kernel_facts(kernels, log),
-            log=log,
-        )
+        return job.built(self.name, command, began, kernel_facts(kernels, log), log)
 
 
 def check_launches(job: Job, kernels: Sequence[str], log: str, hint: str) -> None:

@@ -12,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 
 from warpsmith.errors import BuildFailed, Missing
-from warpsmith.model.base import digest_bytes
 from warpsmith.model.evaluation import Build
 from warpsmith.toolchains import Job
 from warpsmith.toolchains.compiler import run
@@ -44,19 +43,10 @@ class Ptx:
         flags = (f"-{flag.lstrip('-')}" for flag in job.candidate.flags)
         options = (f"-arch={job.target.architecture}", "-v", *debug, *flags)
         log = run((_ptxas(), *options, "-o", str(job.output), main), job.sources, job.output)
-        content = job.output.read_bytes()
-        kernels = entries(content)
+        kernels = entries(job.output.read_bytes())
         check_launches(job, kernels, log, "a kernel is declared .visible .entry")
-        return Build(
-            toolchain=self.name,
-            configuration=job.configuration,
-            command=("ptxas", *options, "-o", "OUTPUT", main),
-            seconds=time.monotonic() - began,
-            binary=digest_bytes(content),
-            binary_bytes=len(content),
-            kernels=kernel_facts(kernels, log),
-            log=log,
-        )
+        command = ("ptxas", *options, "-o", str(job.output), main)
+        return job.built(self.name, command, began, kernel_facts(kernels, log), log)
 
 
 def _ptxas() -> str:

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 from warpsmith.errors import BuildFailed
-from warpsmith.model.base import digest_bytes
 from warpsmith.model.evaluation import Build
 from warpsmith.toolchains import Job
 from warpsmith.toolchains.compiler import run
@@ -47,13 +46,5 @@ def copy_source(job: Job, toolchain: str) -> Build:
     """The build of Python host code: its first source as it is, once checked. Raises BuildFailed."""
     began = time.monotonic()
     check_source(job)
-    content = (job.sources / job.files[0]).read_bytes()
-    job.output.write_bytes(content)
-    return Build(
-        toolchain=toolchain,
-        configuration=job.configuration,
-        command=("python", job.files[0]),
-        seconds=time.monotonic() - began,
-        binary=digest_bytes(content),
-        binary_bytes=len(content),
-    )
+    job.output.write_bytes((job.sources / job.files[0]).read_bytes())
+    return job.built(toolchain, ("python", job.files[0]), began)

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from warpsmith.errors import BuildFailed, ExpressionError, Missing
-from warpsmith.model.base import Record, digest_bytes
+from warpsmith.model.base import Record
 from warpsmith.model.candidate import Launch
 from warpsmith.model.evaluation import Build, Compiled, KernelBuild
 from warpsmith.model.expression import Number, evaluate, evaluate_int
@@ -74,16 +74,8 @@ def specialise(job: Job, backend: str, packages: tuple[str, ...]) -> Build:
     if len(answer) != len(groups):
         raise BuildFailed(f"{backend} made {len(answer)} kernels of {len(groups)}", log)
     content = job.output.read_bytes()
-    return Build(
-        toolchain=backend,
-        configuration=job.configuration,
-        command=(backend, f"--arch={architecture}", main, *(k["kernel"] for k in kernels)),
-        seconds=time.monotonic() - began,
-        binary=digest_bytes(content),
-        binary_bytes=len(content),
-        kernels=_kernels(content, start, answer, groups, log),
-        log=log,
-    )
+    command = (backend, f"--arch={architecture}", main, *(k["kernel"] for k in kernels))
+    return job.built(backend, command, began, _kernels(content, start, answer, groups, log), log)
 
 
 def _groups(job: Job) -> dict[str, list[int]]:

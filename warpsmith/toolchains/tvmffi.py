@@ -16,7 +16,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from warpsmith.errors import BuildFailed, Missing
-from warpsmith.model.base import digest_bytes
 from warpsmith.model.evaluation import Build
 from warpsmith.toolchains import Job, compiler, cuda
 from warpsmith.toolchains.cuda import kernel_facts, parse_ptxas
@@ -55,20 +54,10 @@ class TvmFfi:
         )
         began = time.monotonic()
         log = compiler.run(command, job.sources, job.output, folders=(root,))
-        content = job.output.read_bytes()
-        if f"{_SYMBOL}{job.candidate.entry}\0".encode() not in content:
+        if f"{_SYMBOL}{job.candidate.entry}\0".encode() not in job.output.read_bytes():
             hint = f"TVM_FFI_DLL_EXPORT_TYPED_FUNC({job.candidate.entry}, function)"
             raise BuildFailed(f"nothing is exported as {job.candidate.entry!r}; write {hint}", log)
-        return Build(
-            toolchain=self.name,
-            configuration=job.configuration,
-            command=tuple("OUTPUT" if part == str(job.output) else part for part in command),
-            seconds=time.monotonic() - began,
-            binary=digest_bytes(content),
-            binary_bytes=len(content),
-            kernels=kernel_facts([k.name for k in parse_ptxas(log)], log),
-            log=log,
-        )
+        return job.built(self.name, command, began, kernel_facts([k.name for k in parse_ptxas(log)], log), log)
 
 
 def _nvcc(job: Job) -> tuple[tuple[str, ...], Checked]:

@@ -89,7 +89,7 @@ extern "C" __global__ void local_array(const int* __restrict__ order, float* __r
     out[i] = sum;
 }
 
-// low_ipc: reductions in memory that meet at the same few lines of the L2; no stall of the table leads.
+// many_atomics, low_ipc: reductions in memory that meet at the same few lines of the L2.
 extern "C" __global__ void crowded_atomics(float* counters, int lines, int times) {
     int lane = threadIdx.x % 32, warp = (blockIdx.x * blockDim.x + threadIdx.x) / 32;
     for (int t = 0; t < times; t++) atomicAdd(counters + ((warp * 7 + t) % lines) * 32 + lane, 1.0f);

@@ -6,10 +6,12 @@ Only names that a file declares are renamed: two sources that call different int
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Mapping
 
 from warpsmith.model.base import digest
 from warpsmith.model.candidate import Candidate
+from warpsmith.propose.llm.hygiene import CODE
 from warpsmith.propose.llm.lexing import KEYWORDS, Token, is_python, tokens
 
 _TYPES = frozenset({
@@ -17,6 +19,7 @@ _TYPES = frozenset({
     "volatile", "static", "inline", "extern", "register", "restrict", "__restrict__", "__restrict", "struct", "union",
     "enum", "class", "half",
 })  # fmt: skip
+_WORD = re.compile(r"[A-Za-z_]\w*")
 _STATEMENTS = KEYWORDS | {"struct", "union", "enum", "class"}
 
 
@@ -25,6 +28,35 @@ def clone_key(candidate: Candidate, texts: Mapping[str, str]) -> str:
     kept = {candidate.entry, *candidate.parameters, *(x.kernel for x in candidate.launch)}
     said = candidate.model_dump(mode="json", exclude={"sources", "space", "parent", "memo"})
     return digest([said, [[path, normal(texts[path], path, kept)] for path in sorted(texts)]])
+
+
+def overlay_key(candidate: Candidate, texts: Mapping[str, str], outside: Mapping[str, str]) -> str:
+    """Equal for overlays that set the same variables and whose files differ only in comments, spacing and names.
+
+    Args:
+        candidate: The overlay.
+        texts: Its files by path; what is no code is compared as it stands.
+        outside: What else is in the workspace and the task, by path. A name that stands there too is known outside of
+            its file: it stays, unless it is local to a C function.
+    """
+    said = candidate.model_dump(mode="json", exclude={"sources", "space", "parent", "memo"})
+    words = {path: frozenset(_WORD.findall(text)) for path, text in {**outside, **texts}.items()}
+    files = []
+    for path in sorted(texts):
+        known = frozenset().union(*(found for other, found in words.items() if other != path))
+        kept = known if is_python(path) else known & _at_file_scope(texts[path], path)
+        files.append([path, normal(texts[path], path, kept) if path.endswith(CODE) else texts[path].rstrip()])
+    return digest([said, files])
+
+
+def _at_file_scope(text: str, path: str) -> set[str]:
+    """Words of a C source that stand outside of every bracket: names that other files can see are among them."""
+    depth, found = 0, set()
+    for t in tokens(text, path):
+        depth += (t.text in ("{", "(")) - (t.text in ("}", ")"))
+        if t.kind == "word" and depth == 0:
+            found.add(t.text)
+    return found
 
 
 def normal(text: str, path: str, kept: Iterable[str] = ()) -> str:

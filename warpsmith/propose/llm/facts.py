@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from warpsmith.analyse.diagnose import diagnose
+from warpsmith.analyse.hotspots import hotspots
 from warpsmith.analyse.reasons import strongest
 from warpsmith.analyse.standing import Standing
 from warpsmith.model.base import short
@@ -19,6 +20,9 @@ from warpsmith.store.history import History
 
 TEXTS = ("prompt.md", "interface.md")
 """Files of a task's folder that are for people and models."""
+PLACES = 8
+"""Parts of a profile that are named."""
+TIMES = "Its times, by workload (cold caches)"
 
 
 def diagnoses(
@@ -66,6 +70,13 @@ def _timing(evaluation: Evaluation, task: KernelTask, name: str, rival: str) -> 
     if result.ceiling is not None:
         said += f"; a plain copy of the traffic takes {statistics.median(result.ceiling.seconds) * 1e6:.4g} us"
     return said
+
+
+def largest(profile: Profile | None) -> tuple[str, ...]:
+    """Where the time of a profile without findings goes: a program's kernels and copies, the largest first."""
+    shares = hotspots(profile) if profile else {}
+    named = [(" ".join(name.split())[:160], share) for name, share in shares.items()]
+    return tuple(f"- {share:.0%} of the time: {name}" for name, share in named[:PLACES])
 
 
 def findings(found: tuple[Diagnosis, ...]) -> tuple[str, ...]:

@@ -5,12 +5,14 @@ Reads evaluations only: whether it is mended shows when the campaign measures th
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Mapping
 from typing import Literal
 
 from warpsmith.model.base import Record
 from warpsmith.model.evaluation import Evaluation, Status
+from warpsmith.model.harness import CommandTask, ServingTask
 from warpsmith.model.task import RELATIVE_RMS_LIMIT, KernelTask
 
 MOST_ERRORS = 3
@@ -24,6 +26,7 @@ _ERROR = re.compile(
     re.MULTILINE,
 )
 _TRACE = re.compile(r'File "(?P<path>[^"]+)", line (?P<line>\d+)')
+_QUOTED = re.compile(r"""\bends ('(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")""")
 _STRUCTURAL = re.compile(
     r"expected |stray |untermin|undeclared|not declared|is undefined|has not been declared|unknown type|no such file"
     r"|redefinition|previously defined|already been defined|undefined (reference|symbol)|has no kernel|has no function"
@@ -48,7 +51,8 @@ class Place(Record):
 class Failure(Record):
     """Why a candidate failed, as a model reads it."""
 
-    status: Status
+    status: Status | Literal["guardrail"]
+    """``guardrail``: it is right, better by the objective, and worse than a guardrail allows."""
     what: Class | None
     """Of a build: the text does not hold together, or it says something that is not allowed. None for the rest."""
     summary: str
@@ -58,21 +62,22 @@ class Failure(Record):
     """What would have been right: the limit of the tensor, or that two calls agree."""
 
 
-def failure(evaluation: Evaluation, task: KernelTask, texts: Mapping[str, str]) -> Failure:
+def failure(evaluation: Evaluation, task: KernelTask | CommandTask | ServingTask, texts: Mapping[str, str]) -> Failure:
     """What an evaluation that did not pass says; ``texts`` are the candidate's sources by path."""
     if evaluation.status is Status.build_failed:
-        places = _places(evaluation.detail, texts)
-        summary = evaluation.detail.splitlines()[0] if places else evaluation.detail[:LONGEST]
-        return Failure(status=evaluation.status, what=classify(evaluation.detail), summary=summary, places=places)
+        said = _spread(evaluation.detail)
+        places = _places(said, texts)
+        summary = said.splitlines()[0] if places else said[:LONGEST]
+        return Failure(status=evaluation.status, what=classify(said), summary=summary, places=places)
     wrong = next((w for w in evaluation.workloads if w.status is not Status.passed), None)
-    detail = wrong.detail if wrong else evaluation.detail
+    detail = _spread(wrong.detail if wrong else evaluation.detail)
     return Failure(
         status=evaluation.status,
         what=None,
         summary=detail[:LONGEST],
         places=_places(detail, texts),
         workload=wrong.workload if wrong else "",
-        expected=_expected(evaluation, task),
+        expected=_expected(evaluation, task) if isinstance(task, KernelTask) else _of_harness(evaluation, task),
     )
 
 
@@ -80,6 +85,18 @@ def classify(detail: str) -> Class:
     """``structural``: pieces are missing or do not fit together. ``semantic``: they do, and mean something wrong."""
     errors = [m["said"] for m in _ERROR.finditer(detail)] or detail.splitlines()[:3]
     return "structural" if any(_STRUCTURAL.search(e) for e in errors[:MOST_ERRORS]) else "semantic"
+
+
+def _spread(detail: str) -> str:
+    """A message of a harness with what its commands printed in lines again: the judge quotes it on one."""
+
+    def lines(quoted: re.Match[str]) -> str:
+        try:
+            return f"ends:\n{ast.literal_eval(quoted[1])}"
+        except (ValueError, SyntaxError):  # a stranger's words that look alike
+            return quoted[0]
+
+    return _QUOTED.sub(lines, detail)
 
 
 def _places(detail: str, texts: Mapping[str, str]) -> tuple[Place, ...]:
@@ -124,4 +141,23 @@ def _expected(evaluation: Evaluation, task: KernelTask) -> str:
             return "no access outside of a buffer, for any shape: empty, one, prime and odd extents are tried too"
         case Status.wrong_shape | Status.wrong_dtype:
             return "outputs as the task declares them: " + ", ".join(f"{a.name} {a.element}" for a in outputs)
+    return ""
+
+
+def _of_harness(evaluation: Evaluation, task: CommandTask | ServingTask) -> str:
+    match evaluation.status:
+        case Status.wrong_values if isinstance(task, CommandTask):
+            return "; ".join(f"{place} is {value!r} in every run's document" for place, value in task.expect.items())
+        case Status.wrong_values | Status.wrong_shape:
+            return "the answers of the baseline's server to the same requests, however many ask at once"
+        case Status.bad_report if isinstance(task, CommandTask):
+            return f"one JSON document at the end of standard output, with {', '.join(task.metrics)} above 0"
+        case Status.timed_out:
+            return f"done within {task.timeout_s:g} s"
+        case Status.not_ready if isinstance(task, ServingTask):
+            return f"ready within {task.server.ready_s:g} s"
+        case Status.leaked if isinstance(task, ServingTask):
+            return f"resident memory that grows by at most {task.server.growth_bytes / 2**20:.0f} MiB under load"
+        case Status.crashed:
+            return "a run that ends with status 0" if isinstance(task, CommandTask) else "a server that stays up"
     return ""

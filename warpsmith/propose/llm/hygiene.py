@@ -13,7 +13,7 @@ from warpsmith.model.candidate import Candidate
 from warpsmith.model.task import KernelTask, Role
 from warpsmith.propose.llm.lexing import Function, Token, functions, is_python, tokens
 
-_CODE = (".c", ".h", ".cpp", ".cc", ".hpp", ".cu", ".cuh", ".py", ".ptx", ".toml")
+CODE = (".c", ".h", ".cpp", ".cc", ".hpp", ".cu", ".cuh", ".py", ".ptx", ".toml")
 _WHAT = (
     r"(?:code|file|kernels?|functions?|implementation|program|definitions?|body|helpers?|routines?|source|includes?)"
 )
@@ -46,6 +46,8 @@ _PROSE = re.compile(
 _BIDI = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 SHRUNK = 0.6
 """A file with less than this share of its parent's tokens may have left code out, where a comment says so."""
+LONGEST_REMARK = 16
+"""Words of a comment that may say that something was left out; a longer one explains."""
 _IDLE = frozenset({"return", "pass", ";", "...", "abort", "assert", "(", ")", "0", "None", "void"})
 """A body of nothing but these does nothing."""
 
@@ -61,11 +63,29 @@ def problems(
         given: The candidate, where it could be made: it names entry and kernels.
         task: Whose outputs must be written.
     """
+    code = {path: text for path, text in files.items() if path.endswith(CODE)}
+    return left_out(code, parent) + _bodies(files, parent, given) + _computes(files, given, task)
+
+
+def of_overlay(files: Mapping[str, str], parent: Mapping[str, str]) -> list[str]:
+    """The same for ``files`` that go over others; a file of a workspace stands for itself, so bodies are looked for in
+    the file that had them.
+    """
+    code = {path: text for path, text in files.items() if path in parent and path.endswith(CODE)}
+    bodies = (_bodies({path: text}, {path: parent[path]}, None) for path, text in code.items())
+    return left_out(files, parent) + [said for found in bodies for said in found]
+
+
+def left_out(files: Mapping[str, str], parent: Mapping[str, str]) -> list[str]:
+    """What is wrong with the files that differ from ``parent``, whatever they are for."""
     found: list[str] = []
     for path, text in files.items():
-        if path.endswith(_CODE) and parent.get(path) != text:
-            found += [*_prose(path, text), *_not_ascii(path, text), *_elisions(path, text, parent.get(path, ""))]
-    return found + _bodies(files, parent, given) + _computes(files, given, task)
+        before = parent.get(path, "")
+        if text != parent.get(path) and path.endswith(CODE):
+            found += [*_prose(path, text), *_not_ascii(path, text), *_elisions(path, text, before)]
+        elif text != parent.get(path):
+            found += _lines_left_out(path, text, before)
+    return found
 
 
 def _prose(path: str, text: str) -> list[str]:
@@ -112,9 +132,20 @@ def _elisions(path: str, text: str, before: str) -> list[str]:
     return []
 
 
+def _lines_left_out(path: str, text: str, before: str) -> list[str]:
+    """The same for a file that is no code that we read: its lines, where they begin as comments do."""
+    shrunk = len(text) < SHRUNK * len(before)
+    for number, line in enumerate(text.splitlines(), 1):
+        bare = line.strip()
+        remark = bare.startswith(("#", "//", ";", "--", "<!--", "/*")) and len(bare.split()) <= LONGEST_REMARK
+        if (remark and (_SURE.search(bare) or (shrunk and _PERHAPS.search(bare)))) or (shrunk and bare == "..."):
+            return [f"{path}:{number} leaves lines out ({bare[:80]!a}). Give every file whole."]
+    return []
+
+
 def _short(comment: Token) -> bool:
     """Whether a comment is a remark: a longer one explains."""
-    return len(comment.text.split()) <= 16
+    return len(comment.text.split()) <= LONGEST_REMARK
 
 
 def _own_line(text: str, line: int) -> str:

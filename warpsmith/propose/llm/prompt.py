@@ -144,9 +144,10 @@ def user(parts: tuple[Part, ...], order: str, used: int, limit: int) -> Message:
     return Message(role="user", blocks=(*blocks, Block(name="order", text=order)))
 
 
-def source(candidate: Candidate, files: Mapping[str, str], where: str, *, fix: bool) -> Part:
-    """The files of a candidate, whole, its manifest among them."""
-    return Part("source", tuple(files.items()), (("where", where), ("fix", fix), ("fence", fence(files))))
+def source(files: Mapping[str, str], where: str, what: str, *, fix: bool) -> Part:
+    """The files of a candidate, whole, its manifest among them; ``what`` calls them a source, or an overlay."""
+    more = (("where", where), ("what", what), ("fix", fix), ("fence", fence(files)))
+    return Part("source", tuple(files.items()), more)
 
 
 def fence(files: Mapping[str, str]) -> str:

@@ -12,27 +12,25 @@ from functools import cached_property
 from threading import Lock
 
 from warpsmith.analyse.lines import tries
-from warpsmith.analyse.reasons import strongest
 from warpsmith.analyse.standing import Standing, standing
 from warpsmith.errors import BadInput
 from warpsmith.knowledge.recall import attempts_of
-from warpsmith.knowledge.skill import Skill, catalogue, load_for
+from warpsmith.knowledge.skill import Skill, load_for
 from warpsmith.model.base import short
 from warpsmith.model.campaign import Campaign
 from warpsmith.model.candidate import Candidate
-from warpsmith.model.evaluation import Evaluation, Status
-from warpsmith.model.profile import Diagnosis
+from warpsmith.model.profile import Diagnosis, Profile
 from warpsmith.model.step import Compacted, Draft, Proposal, Propose
 from warpsmith.propose import Place
 from warpsmith.propose.agent_card import asked_for
-from warpsmith.propose.llm import facts, handlers, hygiene, prompt
+from warpsmith.propose.harness import must_be_writable
+from warpsmith.propose.llm import facts, prompt
 from warpsmith.propose.llm.asking import Ask, AskError, Block, BudgetSpent, Message, Sitting, said
-from warpsmith.propose.llm.clones import clone_key
-from warpsmith.propose.llm.fixing import Failure, failure
 from warpsmith.propose.llm.memory import Memory, line
 from warpsmith.propose.llm.prompt import Part
-from warpsmith.propose.llm.reply import UNTAGGED, Reply, candidate, manifest, parse, sources
+from warpsmith.propose.llm.reply import UNTAGGED, Reply, parse
 from warpsmith.propose.llm.tokens import estimate
+from warpsmith.propose.llm.writing import writing
 from warpsmith.store.folders import CANDIDATE_FILE
 from warpsmith.store.history import History
 
@@ -50,7 +48,8 @@ def made(place: Place | None) -> Llm:
 def with_models(place: Place | None) -> Place:
     """The place, where a model can be asked there. Raises BadInput where none can."""
     if place is None or place.asker is None:
-        raise BadInput("--proposer llm: this task has no kernel that a model could write.", "Use --proposer sweep.")
+        raise BadInput("--proposer llm: no model can be asked here.", "Use --proposer sweep.")
+    must_be_writable(place.task, "--proposer llm")
     return place
 
 
@@ -72,6 +71,7 @@ class Llm:
         self.place = place
         self.tunes = tunes
         self.memory = Memory(place.settings.memory_tokens)
+        self.writing = writing(place)
         self._system: dict[str, tuple[Block, ...]] = {}
         """The cached blocks, by scope."""
         self._keys: dict[str, str] = {}
@@ -103,8 +103,6 @@ class Llm:
 
     def _make_system(self, asking: _Asking) -> tuple[Block, ...]:
         place, c, h = self.place, asking.campaign, asking.history
-        entry = h.candidates[c.entry]
-        files = sources(entry, place.blobs)
         attempts = [
             a
             for a in place.library.tasks().get(c.task_name, ())
@@ -112,37 +110,18 @@ class Llm:
         ]
         past, compacted = self.memory.past(attempts, h, asking.compact)
         asking.compacted += compacted
-        patterns = [p for p in place.library.patterns if p.architecture == c.target.architecture and not p.under]
-        patterns.sort(key=lambda p: (-p.low, p.id))
-        known = [s for s in self.skills.values() if _fits(s, c)]
-        task = (("name", c.task_name), ("title", place.task.title))
-        parts = (
-            Part("task", facts.task_texts(place.folder) or (place.task.description or place.task.title,), task),
-            Part("catalogue", tuple(f"- {said}" for said in catalogue({s.id: s for s in known}))),
-            Part("patterns", tuple(p.line for p in patterns)),
-            Part("past", tuple(said for text in past for said in text.splitlines())),
-            Part("hints", handlers.hints(entry, files)),
-        )
-        whole = estimate("".join(files.values()) + manifest(entry))
-        return prompt.system(
-            place.task,
-            entry,
-            parts,
-            whole,
-            place.settings.prompt_tokens,
-            tunes=self.tunes,
-            stated=facts.stated(place.folder),
-        )
+        lines = tuple(said for text in past for said in text.splitlines())
+        return self.writing.system(h.candidates[c.entry], c, lines, tunes=self.tunes)
 
     @cached_property
     def skills(self) -> Mapping[str, Skill]:
         """The library of skills."""
         return self.place.library.skills
 
-    def key(self, given: Candidate, texts: Mapping[str, str] | None = None) -> str:
+    def key(self, given: Candidate) -> str:
         """What makes a candidate a clone of another."""
         if given.id not in self._keys:
-            self._keys[given.id] = clone_key(given, texts or sources(given, self.place.blobs))
+            self._keys[given.id] = self.writing.key(given)
         return self._keys[given.id]
 
 
@@ -155,7 +134,8 @@ class _Asking:
         self.campaign: Campaign = history.campaign
         self.place = llm.place
         self.parent = history.candidates[step.parent]
-        self.files = sources(self.parent, self.place.blobs)
+        self.writing = llm.writing
+        self.files = self.writing.files(self.parent)
         self.drafts: list[Draft] = []
         self.compacted: list[Compacted] = []
 
@@ -228,20 +208,19 @@ class _Asking:
 
     def _one(self, one: Reply, before: Sequence[Candidate]) -> tuple[list[str], list[str], Candidate | None]:
         """Problems, notes, and the candidate where one could be made."""
-        one.files, mended = handlers.mended(one.files)
+        one.files, mended = self.writing.mended(one.files)
         notes = [*mended, *(["prose outside of the files was left out"] if one.prose.strip() else [])]
         problems = _form(one)
         given: Candidate | None = None
         if not problems:
             try:
-                given = candidate(one, self.parent, self.place.blobs, self.place.task)
+                given, told = self.writing.candidate(one, self.parent)
+                notes += told
             except BadInput as error:
                 problems.append(str(error))
-        texts = sources(given, self.place.blobs) if given else {**self.files, **one.files}
-        problems += hygiene.problems(texts, self.files, given, self.place.task)
+        problems += self.writing.problems(one, self.parent, given)
         if given is not None:
-            problems += handlers.problems(given, texts)
-            problems += self._clones(given, texts, before) if not problems else []
+            problems += self._clones(given, before) if not problems else []
             given = given.model_copy(update={"memo": self._memo(one)})
         return problems, notes, given
 
@@ -253,8 +232,8 @@ class _Asking:
             memo = f"{before}]{memo.partition(']')[2]}"
         return memo
 
-    def _clones(self, given: Candidate, texts: Mapping[str, str], before: Sequence[Candidate]) -> list[str]:
-        key = self.llm.key(given, texts)
+    def _clones(self, given: Candidate, before: Sequence[Candidate]) -> list[str]:
+        key = self.llm.key(given)
         for other in (*self.history.candidates.values(), *before):
             if other.id == given.id or self.llm.key(other) == key:
                 told = next((line(a) for a in attempts_of(self.history) if a.candidate == other.id), "")
@@ -272,7 +251,6 @@ class _Asking:
         """The changing parts in their order, and what is asked."""
         h, s, place = self.history, self.standing, self.place
         fixing = self.step.role == "fix"
-        files = {**self.files, CANDIDATE_FILE: manifest(self.parent)}
         where = short(self.parent.id) if fixing else facts.place_of(h, s, self.parent.id)
         diagnoses = self._diagnoses()
         remembered, compacted = self.llm.memory.run(h, self.compact)
@@ -281,9 +259,9 @@ class _Asking:
         summary = remembered[:1] if remembered and not remembered[0].startswith("- ") else ()
         parts = (
             Part("context", facts.device(self.campaign.target)),
-            prompt.source(self.parent, files, where, fix=fixing),
-            Part("timings", () if fixing else facts.timings(h, place.task, self.parent.id)),
-            Part("findings", facts.findings(diagnoses)),
+            self.writing.source(self.parent, where, fix=fixing),
+            Part("timings", ()) if fixing else self.writing.results(h, self.parent.id),
+            Part("findings", facts.findings(diagnoses) or (() if fixing else facts.largest(self._profile()))),
             Part("advice", facts.advice(diagnoses)),
             Part("skills", tuple(skill.full for skill in load_for(diagnoses, self.llm.skills).skills)),
             Part("attempts", (*summary, *reversed(remembered[len(summary) :]))),
@@ -292,34 +270,22 @@ class _Asking:
         )
         if fixing:
             told = {"tries": tries(h, self.parent.id), "most": self.campaign.fixes, "memo": self.parent.memo}
-            return parts, prompt.render("fix", f=self._failure(), **told)
+            return parts, prompt.render("fix", f=self.writing.failure(h, s, self.parent.id), **told)
         stuck = s.unhelpful >= STUCK and not shape  # a directive says more
         same = [a for a in h.asks if (a.role, a.parent) == ("propose", self.parent.id) and a.round < self.step.round]
         told = {"count": self.count, "findings": bool(diagnoses), "stuck": stuck, "others": bool(same)}
-        return parts, prompt.render("propose", **told)
+        return parts, self.writing.order(told)
+
+    def _profile(self) -> Profile | None:
+        """Of the parent; of the best where the parent was not profiled."""
+        return self.history.profiles.get(self.parent.id) or self.history.profiles.get(self.standing.best)
 
     def _diagnoses(self) -> tuple[Diagnosis, ...]:
-        """Of the parent; of the best where the parent was not profiled. None while a failure is mended."""
-        h, s, place = self.history, self.standing, self.place
-        profile = h.profiles.get(self.parent.id) or h.profiles.get(s.best)
+        """Of that profile. None while a failure is mended."""
         if self.step.role == "fix":
             return ()
-        device = self.campaign.target.device
-        return facts.diagnoses(profile, self.campaign.target, place.ceilings, place.library.trust(device))
-
-    def _failure(self) -> Failure:
-        evaluation = failed_evaluation(self.history, self.parent.id)
-        if evaluation is not None:
-            return failure(evaluation, self.place.task, self.files)
-        status, _, detail = self.standing.failed.get(self.parent.id, "crashed: it failed").partition(": ")
-        return Failure(status=Status(status), what=None, summary=detail)
-
-
-def failed_evaluation(h: History, candidate: str) -> Evaluation | None:
-    """The evaluation in which a candidate failed itself."""
-    own = (e for (c, _, _), e in h.evaluations.items() if c == candidate and e.status is not Status.passed)
-    found = next(own, None)
-    return found or (e if (e := strongest(h, candidate)) and e.status is not Status.passed else None)
+        target, place = self.campaign.target, self.place
+        return facts.diagnoses(self._profile(), target, place.ceilings, place.library.trust(target.device))
 
 
 def _form(one: Reply) -> list[str]:
@@ -330,8 +296,3 @@ def _form(one: Reply) -> list[str]:
     if one.cut:
         problems.append("It ends inside of a file.")
     return problems
-
-
-def _fits(skill: Skill, c: Campaign) -> bool:
-    """Whether a skill is for the architecture of the target."""
-    return any(c.target.architecture.startswith(a) for a in skill.architectures)

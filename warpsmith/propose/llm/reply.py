@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,10 +81,9 @@ def parse(text: str, known: tuple[str, ...]) -> list[Reply]:
 
 def candidate(reply: Reply, parent: Candidate, blobs: Blobs, task: KernelTask) -> Candidate:
     """The candidate that a reply describes, with its sources kept. Raises BadInput for the model to read."""
-    texts = sources(parent, blobs)
-    files = {**texts, CANDIDATE_FILE: manifest(parent), **{p: _ended(t) for p, t in reply.files.items()}}
-    if unsafe := [p for p in files if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./\-]*", p) or ".." in p.split("/")]:
-        raise BadInput(f"{unsafe[0]!r} is no path inside the candidate's folder.")
+    texts = blobs.texts(parent)
+    files = {**texts, CANDIDATE_FILE: manifest(parent), **{p: ended(t) for p, t in reply.files.items()}}
+    safe(files)
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         for path, text in files.items():
@@ -104,27 +103,29 @@ def candidate(reply: Reply, parent: Candidate, blobs: Blobs, task: KernelTask) -
     return given.model_copy(update={"memo": reply.memo or UNTAGGED, "parent": parent.id})
 
 
-def sources(candidate: Candidate, blobs: Blobs) -> dict[str, str]:
-    """The files of a candidate by path."""
-    return {s.path: blobs.get(s.content).decode("utf-8", errors="replace") for s in candidate.sources}
+def safe(paths: Iterable[str]) -> None:
+    """Raises BadInput for a path that leads out of the candidate's folder."""
+    for path in paths:
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./\-]*", path) or ".." in path.split("/"):
+            raise BadInput(f"{path!r} is no path inside the candidate's folder.")
 
 
 def manifest(candidate: Candidate) -> str:
     """``candidate.toml`` of a candidate: its present point becomes the default."""
     lines = [
-        f"toolchain = {_toml(candidate.toolchain)}",
-        f"sources = {_toml([s.path for s in candidate.sources])}",
-        f"entry = {_toml(candidate.entry)}",
-        f"flags = {_toml(list(candidate.flags))}",
+        f"toolchain = {toml(candidate.toolchain)}",
+        f"sources = {toml([s.path for s in candidate.sources])}",
+        f"entry = {toml(candidate.entry)}",
+        f"flags = {toml(list(candidate.flags))}",
     ]
     if candidate.space.constraints:
-        lines += ["constraints = [", *(f"    {_toml(c)}," for c in candidate.space.constraints), "]"]
+        lines += ["constraints = [", *(f"    {toml(c)}," for c in candidate.space.constraints), "]"]
     if candidate.space.tunables:
         lines += ["", "[tunables]"]
     for name, tunable in candidate.space.tunables.items():
         now = candidate.parameters.get(name, tunable.default)
-        doc = f", doc = {_toml(tunable.doc)}" if tunable.doc else ""
-        lines.append(f"{name} = {{ values = {_toml(list(tunable.values))}, default = {now}{doc} }}")
+        doc = f", doc = {toml(tunable.doc)}" if tunable.doc else ""
+        lines.append(f"{name} = {{ values = {toml(list(tunable.values))}, default = {now}{doc} }}")
     for table, records in (
         ("launch", candidate.launch),
         ("scratch", candidate.scratch),
@@ -132,16 +133,21 @@ def manifest(candidate: Candidate) -> str:
     ):
         for record in records:
             said = record.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
-            lines += ["", f"[[{table}]]", *(f"{key} = {_toml(value)}" for key, value in said.items())]
+            lines += ["", f"[[{table}]]", *(f"{key} = {toml(value)}" for key, value in said.items())]
     return "\n".join(lines) + "\n"
 
 
-def _toml(value: object) -> str:
+def toml(value: object) -> str:
+    """A value as TOML has it."""
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + " }"
+        return "{ " + ", ".join(f"{_key(k)} = {toml(v)}" for k, v in value.items()) + " }"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml(v) for v in value) + "]"
+        return "[" + ", ".join(toml(v) for v in value) + "]"
     return json.dumps(value)
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_\-]+", key) else json.dumps(key)
 
 
 def _close(reply: Reply, path: str, language: str, lines: list[str]) -> None:
@@ -185,5 +191,6 @@ def _is_manifest(text: str) -> bool:
     return bool(re.search(r"^(toolchain|sources|entry)\s*=", text, re.MULTILINE))
 
 
-def _ended(text: str) -> str:
+def ended(text: str) -> str:
+    """With one line end behind the last line."""
     return text.rstrip() + "\n"

@@ -17,7 +17,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from warpsmith.errors import BuildFailed, WarpsmithError
-from warpsmith.execute.local import device_lock, held
+from warpsmith.execute.line import held
+from warpsmith.execute.local import device_line
 from warpsmith.judge.machine import detect
 from warpsmith.judge.trusted import cubin
 from warpsmith.model.base import digest_bytes
@@ -112,7 +113,7 @@ def _measured(member: Member, package: Path, plain: Path, build_cache: Path) -> 
     environment = building.environment(str(package.parent), str(plain.parent))
     command = [sys.executable, "-m", callside.__name__]
     try:
-        with held(device_lock(f"{here.hardware}-{here.uuid}")):  # nobody else measures on it meanwhile
+        with held(device_line(f"{here.hardware}-{here.uuid}")):  # nobody else measures on it meanwhile
             done = subprocess.run(
                 command, cwd=plain.parent, env=environment, input=json.dumps(asked), capture_output=True, text=True,
                 check=False, timeout=SECONDS,

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from warpsmith.errors import BadInput
 from warpsmith.model.base import Digest, Record, digest, digest_bytes
 from warpsmith.ship.export.layouts import Format
-from warpsmith.store.files import held, sync_folder, write_atomic
+from warpsmith.store.files import held, sync_folder, write_apart, write_atomic
 
 LIST, INTENT, INCOMING, BEFORE = "exports.json", ".intent.json", ".incoming-", ".before"
 GENERATIONS = 5
@@ -118,7 +118,7 @@ class Keeper:
                 raise BadInput(f"{place} is there, and no export made it.", "Move it away, or use another --name.")
             made = made.model_copy(update={"number": number, "tree": tree})
             export = Export(name=name, kind=kind, generations=(*kept, made)[-1 - GENERATIONS :])
-            incoming = self._prepare(files)
+            incoming = write_apart(self.folder, INCOMING, files)
             aside = f"{BEFORE}/{export.path}/{before.now.number}" if before else ""
             self._carry_out(
                 _Intent(path=export.path, incoming=incoming.name, tree=tree, aside=aside, exports=self._with(export))
@@ -168,22 +168,6 @@ class Keeper:
     def _with(self, export: Export) -> tuple[Export, ...]:
         others = [e for e in self.all() if e.path != export.path]
         return tuple(sorted([*others, export], key=lambda e: e.path))
-
-    def _prepare(self, files: Mapping[str, bytes]) -> Path:
-        incoming = Path(tempfile.mkdtemp(prefix=INCOMING, dir=self.folder))
-        folders = {incoming}
-        for path, content in files.items():
-            target = incoming / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            folders.update(p for p in target.parents if p.is_relative_to(incoming))
-            with target.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        for folder in folders:
-            sync_folder(folder)
-        incoming.chmod(0o755)
-        return incoming
 
     def _carry_out(self, intent: _Intent) -> None:
         write_atomic(self.folder / INTENT, intent.model_dump_json())

@@ -18,7 +18,6 @@ from .arrays import allocate
 if TYPE_CHECKING:
     from .dispatch import Dispatch
 
-_NUMBERS = itertools.count()
 _CONSTANTS: list[tuple[Any, ...]] = [()]
 _LIBRARIES: dict[str, Any] = {}
 """Libraries of torch by namespace: an operation goes with its library."""
@@ -63,7 +62,10 @@ class Kept:
         ]
         read = [f"{_schema(kinds[n])} {n}" for n in self.inputs]
         returned = "Tensor" if len(self.outputs) == 1 else f"({', '.join('Tensor' for _ in self.outputs)})"
-        number = next(_NUMBERS)
+        operations = getattr(torch.ops, space)
+        number = next(
+            n for n in itertools.count() if not hasattr(operations, f"into_{n}")
+        )  # of other copies of this too
         into, new = f"into_{number}", f"new_{number}"
         tags = (torch.Tag.pt2_compliant_tag,)
         library.define(f"{into}({', '.join([*written, 'int kept'])}) -> ()", tags=tags)
@@ -72,7 +74,6 @@ class Kept:
         library.impl(new, self.new, "CompositeExplicitAutograd")
         torch.library.register_fake(f"{space}::{into}", lambda *values: None, lib=library)
         torch.library.register_fake(f"{space}::{new}", self.fake, lib=library)
-        operations = getattr(torch.ops, space)
         return {"_into": getattr(operations, into).default, "_new": getattr(operations, new).default}
 
     def into(self, *values: Any) -> None:

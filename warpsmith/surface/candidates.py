@@ -1,4 +1,4 @@
-"""The ``show`` and ``diff`` verbs: one candidate whole, two candidates side by side."""
+"""One candidate of any ledger, whole (``show``), and two side by side (``diff``)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from warpsmith.model.candidate import Candidate
 from warpsmith.store.history import History, fold
 from warpsmith.store.ledger import read_events
 from warpsmith.surface.answers import DiffAnswer, ShowAnswer
-from warpsmith.surface.view import Ratio, ratio_of, view
+from warpsmith.surface.ratio import Ratio, ratio_of
+from warpsmith.surface.view import view
 from warpsmith.surface.workspace import Workspace
 
 
@@ -41,7 +42,7 @@ def show_candidate(space: Workspace, identity: str, task: str | None) -> ShowAns
         task=h.campaign.task_name,
         row=next(r for r in view(h, None).rows if r.id == whole),
         candidate=candidate.model_dump(mode="json"),
-        sources=_sources(space, candidate),
+        sources=space.blobs.texts(candidate),
         evaluations=tuple(e for (c, _, _), e in h.evaluations.items() if c == whole),
     )
 
@@ -62,7 +63,7 @@ def diff_candidates(space: Workspace, a: str, b: str, task: str | None) -> DiffA
             if one.parameters.get(n) != two.parameters.get(n)
         },
         fields=_fields(one, two),
-        sources=unified(_sources(space, one), _sources(space, two)),
+        sources=unified(space.blobs.texts(one), space.blobs.texts(two)),
         ratio=ratio,
         how=how,
     )
@@ -85,10 +86,6 @@ def _ratio(h: History, a: str, b: str) -> tuple[Ratio | None, str]:
         chained = math.exp(estimates[a] - estimates[b])
         return Ratio(speedup=chained, low=None, high=None, pairs=0), "chained through the ledger"
     return None, "not measured"
-
-
-def _sources(space: Workspace, candidate: Candidate) -> dict[str, str]:
-    return {s.path: space.blobs.get(s.content).decode(errors="replace") for s in candidate.sources}
 
 
 def unified(one: dict[str, str], two: dict[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Profiles and diagnoses as text for a terminal."""
+"""Answers of ``profile`` and ``explain`` as text for a terminal; importing this registers them with :mod:`render`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from warpsmith.model.base import short
 from warpsmith.model.metrics import METRICS, show
 from warpsmith.model.profile import Activity, Diagnosis, Finding, KernelProfile, Profile, SourceLine
 from warpsmith.surface import answers
+from warpsmith.surface.answers_profile import BucketsAnswer
+from warpsmith.surface.render import render, render_evaluation
 
 MOST_LINES, MOST_ACTIVITIES = 8, 15
 
 
-def profile_text(answer: answers.ProfileAnswer, out: Console) -> None:
-    """What a profiler saw."""
+@render.register
+def _(answer: answers.ProfileAnswer, out: Console) -> None:
+    if answer.evaluation is not None:
+        render_evaluation(answer.evaluation, out)
     found = answer.profile
     if found is None:
         return
@@ -28,8 +32,8 @@ def profile_text(answer: answers.ProfileAnswer, out: Console) -> None:
     _footer(found, answer.reports, out)
 
 
-def explanation_text(answer: answers.ExplainAnswer, out: Console) -> None:
-    """Bottleneck, findings, advice, and the one next edit, which comes last."""
+@render.register
+def _(answer: answers.ExplainAnswer, out: Console) -> None:
     for kernel in answer.diagnoses:
         _diagnosis(kernel, out)
     _footer(answer.profile, answer.reports, out)
@@ -44,6 +48,27 @@ def explanation_text(answer: answers.ExplainAnswer, out: Console) -> None:
     goal = f" to {show(edit.check.metric, edit.check.to)}" if edit.check.to is not None else ""
     label = METRICS[edit.check.metric].label if edit.check.metric in METRICS else edit.check.metric
     out.print(Text(f"checked by: {label} goes {edit.check.direction}{goal}, and the judge calls it faster"))
+
+
+@render.register
+def _(answer: BucketsAnswer, out: Console) -> None:
+    found = answer.profile
+    if found is None:
+        out.print(Text(f"{short(answer.candidate)}: {answer.lacking}"), soft_wrap=True)
+        out.print(Text(answer.remedy), soft_wrap=True)
+    else:
+        out.print(Text(f"{short(answer.candidate)} on {found.workload}: {found.tool}"), soft_wrap=True)
+        table = Table("where the time goes", "share", f"in {short(answer.beside)}" if answer.beside else "")
+        for one in answer.buckets:
+            table.add_row(Text(one.name), f"{one.share:.1%}", f"{one.before:.1%}" if one.before is not None else "")
+        out.print(table)
+        if not answer.buckets:
+            out.print("the profile has no times: nothing of the device, or no line, was seen")
+        if answer.unchanged:
+            out.print(Text(f"the largest is what it was in {short(answer.beside)}: go for it"), soft_wrap=True)
+        _footer(found, answer.reports, out)
+    for said in answer.rhythm:
+        out.print(Text(f"escalate: {said}"), soft_wrap=True)
 
 
 def _kernel(kernel: KernelProfile, out: Console) -> None:
