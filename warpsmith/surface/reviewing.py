@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from warpsmith.surface.workspace import Workspace
 
 POLL_S = 0.5
-ROLE = "You review work on kernels. Be brief and exact."
+ROLE = "You review performance work. Be brief and exact."
 
 
 def ask_model(space: Workspace, path: Path, text: str, budget: Budget, about: str) -> str:
