@@ -38,9 +38,7 @@ from warpsmith.surface.workspace import Known, Workspace
 
 REPORT = 'echo noise; printf \'{"seconds": %s, "ok": true}\' "${TAKES:-2.5}"'
 
-LONG = f"4711.{os.getpid()}"
-"""Seconds that nobody else sleeps."""
-HANGS = f"echo half; sleep {LONG} & sleep {LONG}"
+HANGS = "echo half; sleep LONG & sleep LONG"
 
 
 def toml(**keys: Any) -> str:
@@ -192,14 +190,15 @@ def test_what_is_expected_must_be_there_exactly(said: dict[str, Any], right: boo
 def test_each_way_to_fail_has_its_name(
     bay: Callable[..., Bay], script: str, keys: dict[str, Any], status: Status, said: str
 ) -> None:
-    found = bay(script, **keys).judged()
+    seconds = f"4711.{os.getpid()}"  # nobody else sleeps as long
+    found = bay(script.replace("LONG", seconds), **keys).judged()
     assert (found.status, found.trust) == (status, Trust.harness_reported)
     assert said.replace("false", "False") in found.detail
     assert not any(w.metrics for w in found.workloads)
     deadline = time.monotonic() + 30
-    while any(LONG in line for line in commands()) and time.monotonic() < deadline:
+    while any(seconds in line for line in commands()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not any(LONG in line for line in commands()), "what the run started was left behind"
+    assert not any(seconds in line for line in commands()), "what the run started was left behind"
 
 
 def commands() -> list[str]:
