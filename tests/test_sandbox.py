@@ -16,9 +16,10 @@ import warpsmith
 from warpsmith.errors import BuildFailed
 from warpsmith.judge.machine import capabilities
 from warpsmith.sandbox import layers
+from warpsmith.sandbox.cell import Cell, Mechanism
 from warpsmith.sandbox.filter import program
 from warpsmith.sandbox.probe import WHAT, Layers, try_all
-from warpsmith.sandbox.process import Cell, Mechanism, SandboxFailed, adopt, start
+from warpsmith.sandbox.process import SandboxFailed, adopt, start
 from warpsmith.toolchains import compiler
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}

@@ -12,7 +12,8 @@ import pytest
 
 from warpsmith.errors import BuildFailed
 from warpsmith.sandbox import cgroup, layers
-from warpsmith.sandbox.process import PROCESSES, Cell, Process, start
+from warpsmith.sandbox.cell import PROCESSES, Cell
+from warpsmith.sandbox.process import Process, start
 from warpsmith.toolchains import compiler
 
 MANY = """

@@ -23,8 +23,9 @@ from warpsmith.judge.forking import ForkServer
 from warpsmith.judge.kept import Keeper
 from warpsmith.model.evaluation import Status
 from warpsmith.sandbox import layers
+from warpsmith.sandbox.cell import Cell, Mechanism
 from warpsmith.sandbox.probe import try_all
-from warpsmith.sandbox.process import Cell, Mechanism, Process, start
+from warpsmith.sandbox.process import Process, start
 
 PROGRAM = Path(__file__).with_name("forked.py")
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "OPENBLAS_NUM_THREADS": "1"}

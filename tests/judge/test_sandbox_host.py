@@ -22,8 +22,8 @@ from warpsmith.judge.hostcalls import HostRunner
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Status
 from warpsmith.sandbox import layers
+from warpsmith.sandbox.cell import Mechanism
 from warpsmith.sandbox.probe import Layers, try_all
-from warpsmith.sandbox.process import Mechanism
 from warpsmith.surface.workspace import Known, Workspace
 from warpsmith.toolchains.cache import build
 

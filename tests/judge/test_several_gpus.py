@@ -16,7 +16,8 @@ import pytest
 from warpsmith.judge.forking import ForkServer
 from warpsmith.judge.launching import device_environment, environment
 from warpsmith.judge.nvml import gpus as gpus_of_the_driver
-from warpsmith.sandbox.process import Cell, Mechanism, start
+from warpsmith.sandbox.cell import Cell, Mechanism
+from warpsmith.sandbox.process import start
 from warpsmith.sandbox.view import drivers
 
 ROOT = Path(__file__).parents[2]

@@ -38,8 +38,9 @@ from warpsmith.model.head import Workload
 from warpsmith.model.target import Target
 from warpsmith.model.task import KernelTask
 from warpsmith.sandbox import layers
+from warpsmith.sandbox.cell import Mechanism
 from warpsmith.sandbox.probe import try_all
-from warpsmith.sandbox.process import Mechanism, SandboxFailed
+from warpsmith.sandbox.process import SandboxFailed
 from warpsmith.toolchains.cache import Built
 from warpsmith.toolchains.compiler import toolkits
 from warpsmith.toolchains.specialised import CUTE_PARTS

@@ -14,7 +14,8 @@ from warpsmith.judge.failures import OUTPUT_LIMIT, WorkerLost
 from warpsmith.judge.forking import ForkServer
 from warpsmith.judge.native import Clock
 from warpsmith.judge.working import WorkerProcess
-from warpsmith.sandbox.process import Cell, Mechanism, SandboxFailed
+from warpsmith.sandbox.cell import Cell, Mechanism
+from warpsmith.sandbox.process import SandboxFailed
 
 HOST_BYTES = 32 << 30
 """Private memory that a worker may write to, without what it maps of the device."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from warpsmith.judge.failures import WorkerLost
-from warpsmith.sandbox.process import Cell
+from warpsmith.sandbox.cell import Cell
 
 SERVER = Path(__file__).with_name("forkserver.py")
 START_S = 120.0

@@ -17,7 +17,7 @@ from warpsmith.model.candidate import Candidate
 from warpsmith.model.head import Workload
 from warpsmith.model.task import KernelTask, Role
 from warpsmith.sandbox import layers
-from warpsmith.sandbox.process import Cell
+from warpsmith.sandbox.cell import Cell
 from warpsmith.toolchains.cache import Built
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from warpsmith.judge.failures import OUTPUT_LIMIT, CandidateFailed, WorkerLost, 
 from warpsmith.judge.nvml import dashed
 from warpsmith.model.evaluation import Status
 from warpsmith.sandbox import layers
-from warpsmith.sandbox.process import Cell, Mechanism, Process, SandboxFailed, start
+from warpsmith.sandbox.cell import Cell, Mechanism
+from warpsmith.sandbox.process import Process, SandboxFailed, start
 from warpsmith.toolchains.compiler import toolkits
 
 LIMITS = {"RLIMIT_FSIZE": OUTPUT_LIMIT, "RLIMIT_NOFILE": 512}

@@ -18,7 +18,8 @@ from pathlib import Path
 from warpsmith.judge.failures import OUTPUT_LIMIT, CandidateFailed, death
 from warpsmith.model.evaluation import Status
 from warpsmith.sandbox import layers
-from warpsmith.sandbox.process import Cell, Mechanism, Process, start
+from warpsmith.sandbox.cell import Cell, Mechanism
+from warpsmith.sandbox.process import Process, start
 
 OPEN = frozenset({"network", "syscalls", "uid"})
 """Layers that a harness does without: it may listen on loopback, pin itself to cores, and read its owner's files."""

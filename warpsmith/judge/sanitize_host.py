@@ -27,7 +27,7 @@ from warpsmith.model.base import digest
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import SanitizerFinding
 from warpsmith.model.task import Dtype, KernelTask, Role
-from warpsmith.sandbox.process import Cell
+from warpsmith.sandbox.cell import Cell
 from warpsmith.toolchains import toolchain
 from warpsmith.toolchains.c import SANITIZERS, compiler
 from warpsmith.toolchains.cache import Built

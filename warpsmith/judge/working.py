@@ -23,7 +23,8 @@ from warpsmith.judge.failures import (
 )
 from warpsmith.judge.native import GONE, TIMED_OUT, UNASKED, Clock, waits_of
 from warpsmith.model.evaluation import Status
-from warpsmith.sandbox.process import Cell, Mechanism, SandboxFailed, Spawn, start
+from warpsmith.sandbox.cell import Cell, Mechanism
+from warpsmith.sandbox.process import SandboxFailed, Spawn, start
 
 TAIL = 500
 """Characters of what a worker printed that an error carries."""

@@ -21,7 +21,8 @@ from warpsmith.model.task import KernelTask
 from warpsmith.profilers.callgrind import MOST_BYTES
 from warpsmith.profilers.tools import VERSION_S, Tool, run
 from warpsmith.sandbox import layers
-from warpsmith.sandbox.process import Cell, adopt, prepare
+from warpsmith.sandbox.cell import Cell
+from warpsmith.sandbox.process import adopt, prepare
 from warpsmith.toolchains.cache import Built
 
 END_S = 30.0

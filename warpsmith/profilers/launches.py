@@ -23,7 +23,8 @@ from warpsmith.model.evaluation import Status
 from warpsmith.model.task import KernelTask
 from warpsmith.profilers.calling import VerifiedCalls
 from warpsmith.profilers.tools import BARE, TAIL, Tool, run
-from warpsmith.sandbox.process import Mechanism, prepare
+from warpsmith.sandbox.cell import Mechanism
+from warpsmith.sandbox.process import prepare
 from warpsmith.toolchains.cache import Built
 
 LIMITS = {"RLIMIT_FSIZE": 1 << 30, "RLIMIT_NOFILE": 4096}

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import IO
 
 from warpsmith.errors import Missing, ProfilerFailed
-from warpsmith.sandbox.process import Cell, Mechanism, SandboxFailed, start
+from warpsmith.sandbox.cell import Cell, Mechanism
+from warpsmith.sandbox.process import SandboxFailed, start
 from warpsmith.sandbox.view import tool as seen_by
 
 VERSION_S = 20.0

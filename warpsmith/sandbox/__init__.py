@@ -1,8 +1,8 @@
 """The sandbox: compilers and candidates run in it. Layers of the kernel's own means, each probed, each optional.
 
-Owns what a process inside sees, may do and how it ends. ``process`` starts one, ``probe`` finds which layers hold here,
-``view`` says which files are seen; entry, outer, inside, linux and report are its own processes, and import nothing but
-each other.
+Owns what a process inside sees, may do and how it ends. ``cell`` says what is to run and with which layers, ``process``
+starts it, ``probe`` finds which layers hold here, ``view`` says which files are seen; entry, outer, inside, linux and
+report are its own processes, and import nothing but each other.
 """
 
 from __future__ import annotations

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from warpsmith.sandbox import cgroup
+from warpsmith.sandbox.cell import UID, Cell, Mechanism
 from warpsmith.sandbox.filter import program
-from warpsmith.sandbox.process import UID, Cell, Mechanism, SandboxFailed, start
+from warpsmith.sandbox.process import SandboxFailed, start
 
 PROBE_S = 20.0
 WHAT = {

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from warpsmith.errors import BuildFailed, Missing, WarpsmithError
 from warpsmith.sandbox import layers
-from warpsmith.sandbox.process import Cell, adopt, prepare, start
+from warpsmith.sandbox.cell import Cell
+from warpsmith.sandbox.process import adopt, prepare, start
 from warpsmith.sandbox.scratch import scratch
 from warpsmith.sandbox.view import HOMES, tool
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from warpsmith.sandbox import layers
-from warpsmith.sandbox.process import Cell, SandboxFailed, adopt, prepare, start
+from warpsmith.sandbox.cell import Cell
+from warpsmith.sandbox.process import SandboxFailed, adopt, prepare, start
 from warpsmith.toolchains.compiler import LIMITS, LOG_LIMIT, TIMEOUT_S, TMP_BYTES, concluded, environment
 
 PREFIX = "warpsmith-spare-"
