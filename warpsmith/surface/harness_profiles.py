@@ -32,8 +32,8 @@ from warpsmith.surface.profiling import Tool, profile_request, take
 from warpsmith.surface.view import view
 from warpsmith.surface.workspace import Known, Workspace
 
-MOST = 10
-"""Places that are shown."""
+MOST, LEAST = 10, 0.001
+"""Places that are shown, and the smallest share of one."""
 
 
 def take_harness(
@@ -132,7 +132,7 @@ def _earlier(
 
 
 def _buckets(now: dict[str, float], before: dict[str, float] | None) -> tuple[Bucket, ...]:
-    largest = list(now.items())[:MOST]
+    largest = [(n, s) for n, s in now.items() if s >= LEAST][:MOST]
     return tuple(Bucket(name=n, share=s, before=before.get(n, 0.0) if before is not None else None) for n, s in largest)
 
 

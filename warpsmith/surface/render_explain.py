@@ -14,6 +14,9 @@ from warpsmith.surface.answers_profile import BucketsAnswer
 from warpsmith.surface.render import render, render_evaluation
 
 MOST_LINES, MOST_ACTIVITIES = 8, 15
+LEAST_OF_A_LINE = 0.001
+"""Share below which a line is not shown: it would read 0.0 %."""
+INSTRUCTIONS = "cpu_instructions"
 
 
 @render.register
@@ -25,8 +28,11 @@ def _(answer: answers.ProfileAnswer, out: Console) -> None:
         return
     what = f"{short(answer.candidate)} on {found.workload}" if answer.candidate else found.workload
     out.print(Text(f"{what}: {found.tool}, {found.effort}, {found.seconds:.1f} s"), soft_wrap=True)
+    functions = tuple(k for k in found.kernels if set(k.metrics) == {INSTRUCTIONS} and not k.lines)
     for kernel in found.kernels:
-        _kernel(kernel, out)
+        if kernel not in functions:
+            _kernel(kernel, out)
+    _functions(functions, out)
     if found.timeline is not None:
         _timeline(found, out)
     _footer(found, answer.reports, out)
@@ -58,9 +64,11 @@ def _(answer: BucketsAnswer, out: Console) -> None:
         out.print(Text(answer.remedy), soft_wrap=True)
     else:
         out.print(Text(f"{short(answer.candidate)} on {found.workload}: {found.tool}"), soft_wrap=True)
-        table = Table("where the time goes", "share", f"in {short(answer.beside)}" if answer.beside else "")
+        what = "time goes" if found.timeline is not None else "instructions go"
+        table = Table(f"where the {what}", "share", *([f"in {short(answer.beside)}"] if answer.beside else []))
         for one in answer.buckets:
-            table.add_row(Text(one.name), f"{one.share:.1%}", f"{one.before:.1%}" if one.before is not None else "")
+            before = [] if one.before is None else [f"{one.before:.1%}"]
+            table.add_row(Text(one.name), f"{one.share:.1%}", *before)
         out.print(table)
         if not answer.buckets:
             out.print("the profile has no times: nothing of the device, or no line, was seen")
@@ -82,7 +90,17 @@ def _kernel(kernel: KernelProfile, out: Console) -> None:
     out.print(table)
     if kernel.missing:
         out.print(Text(f"not given: {', '.join(kernel.missing)}"), soft_wrap=True)
-    _lines(kernel.lines[:MOST_LINES], out)
+    _lines(tuple(one for one in kernel.lines if one.samples >= LEAST_OF_A_LINE)[:MOST_LINES], out)
+
+
+def _functions(functions: tuple[KernelProfile, ...], out: Console) -> None:
+    """Of which nothing but the instructions was counted."""
+    if not functions:
+        return
+    table = Table("function", METRICS[INSTRUCTIONS].label)
+    for one in functions:
+        table.add_row(Text(one.kernel), show(INSTRUCTIONS, one.metrics[INSTRUCTIONS]))
+    out.print(table)
 
 
 def _timeline(found: Profile, out: Console) -> None:
