@@ -26,7 +26,7 @@ demo: $(VENV)/.core  ## make cpu/sgemm faster and print the evidence; resumes wh
 	$(BIN)/warpsmith optimize cpu/sgemm --tag demo --budget rounds=6,patience=3,seconds=75
 
 test: $(VENV)/.torch lint  ## what CI runs: under five minutes on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(AGAIN) -m "not gpu and not slow"
+	$(BIN)/python -m pytest -n 2 $(AGAIN) -m "not gpu and not slow"
 
 test-all: $(VENV)/.torch lint  ## everything that needs no GPU
 	$(BIN)/python -m pytest $(AGAIN) -m "not gpu"
