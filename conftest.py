@@ -55,7 +55,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """
     from xdist.scheduler import LoadScopeScheduling
 
-    class OneMeasures(LoadScopeScheduling):  # type: ignore[misc]
+    class OneMeasures(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             return "measuring" if measures(nodeid) else nodeid
 

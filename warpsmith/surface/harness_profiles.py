@@ -44,8 +44,9 @@ def take_harness(
     is writing the ledger.
     """
     step = Explain(candidate=candidate.id, round=0)
-    told = {"tool": tool, "effort": effort, "workload": workload, "limit_s": limit_s}
-    request = profile_request(space, known, space.target(known), step, candidate, **told)  # type: ignore[arg-type]
+    request = profile_request(
+        space, known, space.target(known), step, candidate, tool=tool, effort=effort, workload=workload, limit_s=limit_s
+    )
     with _ledger(space, known, tag) as ledger:
         return _keep(space, known, ledger, take(space, known, request))
 
@@ -75,11 +76,10 @@ def explain_harness(
         try:
             found = take_harness(space, known, candidate, tag, None, effort, workload, None)
         except WarpsmithError as error:
-            told = {
-                "lacking": f"no profile is kept, and none can be made here: {error.message}",
-                "remedy": error.remedy,
-            }
-            return BucketsAnswer(exit_status=NO, task=name, candidate=candidate.id, rhythm=rhythm, **told)  # type: ignore[arg-type]
+            why = f"no profile is kept, and none can be made here: {error.message}"
+            return BucketsAnswer(
+                exit_status=NO, task=name, candidate=candidate.id, rhythm=rhythm, lacking=why, remedy=error.remedy
+            )
     beside, before = _earlier(space, known, h, candidate.id, found)
     return BucketsAnswer(
         exit_status=YES,
