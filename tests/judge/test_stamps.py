@@ -15,6 +15,7 @@ from warpsmith.judge.stamps import (
     LATE_NS,
     LEAST_CALLS,
     PAGE,
+    REMEMBERED,
     STEADY_NS,
     STRAY_NS,
     Clock,
@@ -165,11 +166,16 @@ def test_clocks_may_drift_apart_over_long_calls(clock: Clock) -> None:
 
 
 def test_work_after_the_last_stamp_is_found(clock: Clock) -> None:
-    late = [LATE_NS + 5000] * LEAST_CALLS
+    late = [LATE_NS + 5000] * REMEMBERED
     for delay in late[:-1]:
         clock._agreed(*sights(20_000), 20_000, delay)
     with pytest.raises(Doubtful, match="still running"):
         clock._agreed(*sights(20_000), 20_000, late[-1])
+
+
+def test_a_few_late_ends_in_a_row_are_the_machines(clock: Clock) -> None:
+    for number in range(3 * REMEMBERED):
+        assert clock._agreed(*sights(20_000), 20_000, LATE_NS + 5000 if number % REMEMBERED < 7 else 2300) == ""
 
 
 def test_a_late_end_now_and_then_is_the_machines(clock: Clock) -> None:

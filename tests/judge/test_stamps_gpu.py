@@ -120,7 +120,8 @@ def test_a_kernel_that_knows_the_place_and_the_key_is_found(cubins: dict[str, st
 def test_silencing_the_last_stamp_does_not_help(cubins: dict[str, str]) -> None:
     answer = run(cubins, "ends_earlier", silent=True)
     assert isinstance(answer, str)
-    assert answer.startswith("it was still running")
+    # on a busy host the clock outside says it first
+    assert answer.startswith(("it was still running", "its time stamps do not agree with the clock outside"))
 
 
 def test_changing_what_a_stamp_writes_does_not_help(cubins: dict[str, str]) -> None:

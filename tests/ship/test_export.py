@@ -7,6 +7,7 @@ import ctypes
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -215,6 +216,14 @@ def test_an_unmeasured_release_and_a_foreign_toolchain_are_refused(
     monkeypatch.setattr(processors, "said_by", lambda argv: "")
     assert [a.reason for a in exported(space, "my/axpy", kind="header").against] == ["architecture_unknown"]
     processors.features.cache_clear()
+
+
+def test_no_name_of_a_header_means_two_things() -> None:
+    """A macro of a reason's name would be returned in its place: a call goes to the original, and no word says why."""
+    from warpsmith.ship.export.header import CODES, TEMPLATES
+
+    defined = {name for page in TEMPLATES.iterdir() for name in re.findall(r"#define @P@_(\w+)", page.read_text())}
+    assert defined and not defined & set(CODES)
 
 
 MAIN = """\

@@ -16,6 +16,7 @@ from warpsmith.judge.plan import make_plan
 from warpsmith.model.expression import evaluate
 from warpsmith.model.head import Workload
 from warpsmith.model.release import Manifest
+from warpsmith.ship.export import building
 from warpsmith.ship.export.expressions import Term, Writer
 from warpsmith.ship.export.header import TEMPLATES
 from warpsmith.store.folders import load_task
@@ -146,6 +147,28 @@ def test_elsewhere_nothing_is_launched(compiled: tuple[Scripted, ExportAnswer, M
     allowed = run(folder, 100, 64, 4096, 100)
     assert allowed[0] == "kernel rmsnorm" and allowed[1].startswith("launch [") and allowed[2] == ""
     assert run(folder, 80, 64, 4096, 100) == ["no row is for this architecture"]
+
+
+def test_an_export_whose_dispatch_costs_too_much_is_refused(
+    compiled: tuple[Scripted, ExportAnswer, Manifest, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a try that is within the limit decides for it: whoever else is at work adds to the others."""
+    space, *_ = compiled
+    tries: list[float] = []
+
+    def cost(files: object, name: str) -> dict[str, object]:
+        low = tries.pop(0)
+        return {"ns": low + 100, "low_ns": low, "high_ns": low + 200, "hardware": "cuda", "row": 0}
+
+    monkeypatch.setattr(building, "_added_cost", cost)
+    tries[:] = [900.0, 700.0, 501.0]
+    answer = exported(space, "cuda/rmsnorm@1.0.0", name="dear")
+    (against,) = answer.against
+    assert (against.reason, answer.exit_status, answer.path) == ("dispatch_cost", 1, "")
+    assert "at least 501" in against.message and not (space.root / "exports" / "python" / "dear").exists()
+    tries[:] = [900.0, 400.0, 0.0]
+    answer = exported(space, "cuda/rmsnorm@1.0.0", name="cheap")
+    assert not answer.against and answer.added_cost["low_ns"] == 400.0 and tries == [0.0]
 
 
 def test_releases_for_two_architectures_share_one_table(

@@ -32,7 +32,9 @@ MOST_STRAYS = 3
 AGREED_NS = 250
 """The median over calls of what outside and inside differ by: +-30 ns is seen, single calls show +-120 ns."""
 LATE_NS = 30_000
-"""The median over calls of the time from the last stamp to the stream's end: 2.3 us is seen, 11 us with much printf."""
+"""The median, over as many calls as are remembered, of the time from the last stamp to the stream's end: 2.3 us is
+seen, 11 us with much printf. Over five calls honest kernels showed 31 and 32 us on a busy host, once in 350 tests.
+"""
 DRIFT = 1024
 """Two clocks may run apart by one part of so many: 3e-6 is seen, and NTP may slew the processor's by 5e-4."""
 FIRST, LAST = 0, 1
@@ -217,7 +219,8 @@ class Clock:
         if typical > AGREED_NS or sum(self.strays) > MOST_STRAYS:
             by = f"{typical:.0f} ns in the median, {sum(self.strays)} of {len(self.strays)} calls by far"
             raise Doubtful(f"its time stamps do not agree with the clock outside ({by})")
-        if (late := _median(self.delays)) > LATE_NS:
+        late = statistics.median(self.delays)
+        if len(self.delays) == REMEMBERED and late > LATE_NS:
             raise Doubtful(f"it was still running {late / 1e3:.0f} us after the last time stamp")
         return "the watch over the clock was interrupted" if disturbed or stray > 0 else ""
 

@@ -12,7 +12,7 @@ from warpsmith.errors import BadInput, BuildFailed, ExpressionError
 
 if TYPE_CHECKING:
     from warpsmith.ship.export.arrival import Look
-    from warpsmith.ship.export.family import Family
+    from warpsmith.ship.export.family import Against, Family
     from warpsmith.ship.export.keeping import Export, Keeper
     from warpsmith.ship.installed import Through
     from warpsmith.ship.refusals import Refusal
@@ -120,7 +120,7 @@ def make_export(
             made, refused = _asked(keeper.folder / kind / name, measured, made)
             against = tuple(
                 family.Against(reason="installed_path", message=r.message, remedy=r.remedy) for r in refused
-            )
+            ) + _too_dear(made)
     if found is None or against:
         return ExportAnswer(exit_status=exit_status(against), name=name, kind=kind, against=against)
     put = keeper.put(name, kind, made, _generation(found, also))
@@ -142,6 +142,20 @@ def _measured(look: Look | None, found: Family, kind: Format, made: Mapping[str,
     with tempfile.TemporaryDirectory() as place:
         written(made, Path(place) / found.name)
         return look(found, Path(place) / found.name)
+
+
+def _too_dear(made: Mapping[str, bytes]) -> tuple[Against, ...]:
+    """What speaks against an export whose dispatch costs more than it may."""
+    from warpsmith.ship.export import building, family
+    from warpsmith.ship.export.document import DOCUMENT
+
+    cost: Any = json.loads(made[DOCUMENT])["added_cost"]
+    if not building.too_dear(cost):
+        return ()
+    said = f"dispatch adds {cost['ns']:.0f} ns to a call, at least {cost['low_ns']:.0f}"
+    most = f"{building.MOST_ADDED_NS:.0f} ns are allowed, and {building.COST_TRIES} tries were made"
+    remedy = "Export again on a quiet machine; where that does not help, call the C header (--format header)."
+    return (family.Against(reason="dispatch_cost", message=f"{said}; {most}.", remedy=remedy),)
 
 
 def _asked(

@@ -21,6 +21,10 @@ from warpsmith.toolchains import cache, compiler, tvmffi
 FLAGS = ("-shared", "-fPIC", "-std=c++17", "-O2", "-fvisibility=hidden", "-ffile-prefix-map=.=.", "-Wl,--build-id=none")
 COST_SECONDS = 120.0
 """Longest that measuring a call's added cost may take."""
+MOST_ADDED_NS = 500.0
+"""What dispatch may add to a call that launches on a GPU: the goal of the project, on an H200's host."""
+COST_TRIES = 3
+"""Whoever else is at work can only add to it, so that the first try that is within the limit decides."""
 _PASSED = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
 
 
@@ -51,7 +55,24 @@ def compile_for(shelf: Shelf, build_cache: Path) -> Compile:
 
 
 def added_cost(files: Mapping[str, bytes], name: str) -> object:
-    """What guard and Python add to a call, measured in a process of its own; a word where this machine cannot."""
+    """What guard and Python add to a call, in ns, measured in processes of their own; a word where this machine cannot.
+
+    Raises BuildFailed where the package does not work.
+    """
+    found: object = None
+    for _ in range(COST_TRIES):
+        found = _added_cost(files, name)
+        if not too_dear(found):
+            break
+    return found
+
+
+def too_dear(cost: object) -> bool:
+    """Whether it was shown that dispatch adds more than it may."""
+    return isinstance(cost, dict) and cost["hardware"] != "cpu" and cost["low_ns"] > MOST_ADDED_NS
+
+
+def _added_cost(files: Mapping[str, bytes], name: str) -> object:
     with tempfile.TemporaryDirectory() as place:
         for path, content in files.items():
             target = Path(place) / name / path
@@ -77,4 +98,4 @@ def environment(*folders: str) -> dict[str, str]:
     return {**passed, "PYTHONPATH": os.pathsep.join([*folders, *filter(None, sys.path)])}
 
 
-__all__ = ["Missing", "added_cost", "compile_for", "environment", "shared_object"]
+__all__ = ["Missing", "added_cost", "compile_for", "environment", "shared_object", "too_dear"]

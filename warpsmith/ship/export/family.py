@@ -25,6 +25,7 @@ from warpsmith.store.folders import load_task
 Reason = Literal[
     "unknown_release", "tampered", "not_a_kernel", "not_exportable", "no_measured_variant", "other_abi",
     "guards_contradict", "never_chosen", "architecture_unknown", "not_compiled", "bad_name", "installed_path",
+    "dispatch_cost",
 ]  # fmt: skip
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 EXPORTABLE = ("c", "cuda", "ptx", "triton", "cute")

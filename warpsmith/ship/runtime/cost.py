@@ -80,7 +80,13 @@ def of(package: Any) -> Any:
     found = measure(dispatch.direct_of(row), dispatch.function, values, wait)
     dispatch.reset()
     named = zip(dispatch.positional, values, strict=True)
-    return {**found, "row": row, "shape": {n: list(v.shape) for n, v in named if hasattr(v, "shape")}}
+    there = dispatch.rows[row]["hardware"]
+    return {
+        **found,
+        "row": row,
+        "hardware": there,
+        "shape": {n: list(v.shape) for n, v in named if hasattr(v, "shape")},
+    }
 
 
 def arguments(dispatch: Any, row: int, axes: dict[str, int] | None = None) -> list[Any] | None:

@@ -61,8 +61,8 @@ typedef struct {
     void *context, *function[@P@_ROWS][@P@_KERNELS];
 } @P@_device;
 
-#define @P@_DEVICES 16
-static @P@_device @P@_devices[2][@P@_DEVICES];
+#define @P@_MOST_DEVICES 16
+static @P@_device @P@_devices[2][@P@_MOST_DEVICES];
 static pthread_mutex_t @P@_lock = PTHREAD_MUTEX_INITIALIZER;
 static int64_t @P@_epoch = 1;
 static int @P@_allowed[16];
@@ -216,7 +216,7 @@ static inline void @P@_leave(int entered) {
 /* A device as the guard sees it; loads nothing. */
 static inline @P@_device *@P@_device_of(int type, int ordinal) {
     int kind = type == @P@_CUDA;
-    if ((type != @P@_CPU && !kind) || ordinal < 0 || ordinal >= @P@_DEVICES) return 0;
+    if ((type != @P@_CPU && !kind) || ordinal < 0 || ordinal >= @P@_MOST_DEVICES) return 0;
     @P@_device *device = &@P@_devices[kind][ordinal];
     if (__atomic_load_n(&device->state, __ATOMIC_ACQUIRE)) return device;
 #if @P@_HAS_CUDA
