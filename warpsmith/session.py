@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from warpsmith.judge.__main__ import carry_out as measure
-from warpsmith.judge.__main__ import main
+from warpsmith.judge.__main__ import main, told
 from warpsmith.judge.failures import Kills
 from warpsmith.model.step import Result
 
@@ -21,7 +21,7 @@ def answer(folder: Path, kills: Kills) -> Result:
         from warpsmith.profilers.steps import carry_out as explain
 
         return explain(folder)
-    return measure(folder, kills)
+    return measure(folder, kills, told)
 
 
 def _asks_for_a_profile(request: Path) -> bool:

@@ -105,6 +105,16 @@ def test_a_result_comes_back_and_the_session_stays_warm(scripted: Scripted) -> N
     assert ran_by(one) == ran_by(two), "one process did both"
 
 
+def test_what_a_session_says_before_it_is_done_is_told(tmp_path: Path, sessions: list[Session]) -> None:
+    body = '    print("pair 1\\npa", end="", flush=True); time.sleep(0.2); print("ir 2", flush=True)\n'
+    script = LOOP.format(result=RESULT.model_dump_json(), body=body + ANSWER)
+    told: list[str] = []
+    sessions.append(Session((sys.executable, "-c", script), tmp_path / "log", tell=told.append))
+    (tmp_path / "step").mkdir()
+    assert sessions[0].run(tmp_path / "step", 60) == RESULT
+    assert told == ["pair 1", "pair 2"]
+
+
 def test_nothing_is_started_before_it_is_needed(scripted: Scripted, tmp_path: Path) -> None:
     session = scripted(ANSWER)
     session.close()

@@ -17,11 +17,11 @@ import pytest
 from tests.judge.served import BASELINE, TASK, judged, overlay, result, step
 from warpsmith.judge.__main__ import carry_out
 from warpsmith.judge.failures import Kills
-from warpsmith.judge.serving import KeptLoad
+from warpsmith.judge.serving import KeptLoad, ServingHarness
 from warpsmith.model.evaluation import Effort, Evaluation, Status, Trust
 from warpsmith.model.harness import Parity, Server, ServingTask
 from warpsmith.model.head import Direction
-from warpsmith.model.step import KEPT, Fault
+from warpsmith.model.step import KEPT, Fault, Request
 from warpsmith.serving import ports
 
 SERVED = f"exec {sys.executable} -P -m warpsmith.serving --backend mock --port ${{TAKEN:-{{port}}}}"
@@ -74,6 +74,19 @@ def test_a_screen_measures_every_scenario_and_keeps_what_it_saw(tmp_path: Path) 
     for said in ("our shim over mock", "sandbox: none", "warm-up", "seeds", "resident bytes", "48 answers of loads"):
         assert said in told
     assert not left_behind(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("effort", "beside", "alone"),
+    [(Effort.screen, False, True), (Effort.screen, True, False), (Effort.confirm, True, True)],
+)
+def test_on_a_gpu_both_sides_are_up_only_where_they_are_said_to_fit(
+    tmp_path: Path, effort: Effort, beside: bool, alone: bool
+) -> None:
+    task = with_server(beside=beside).model_copy(update={"hardware": "cuda"})
+    folder = step(tmp_path, task, overlay(), effort=effort)
+    request = Request.model_validate_json((folder / "request.json").read_bytes())
+    assert ServingHarness(request, folder).alone is alone
 
 
 @pytest.mark.slow

@@ -232,6 +232,21 @@ class TestSetUp:
         assert "FAILED" in done.stdout
         assert file in done.stdout
 
+    def test_what_can_be_imported_is_here_though_no_metadata_says_its_version(self, tmp_path: Path) -> None:
+        """A source tree on the path: the version is the package's own, or unknown."""
+        for name, text in (("fastapi", '__version__ = "7.8"'), ("uvicorn", ""), ("yaml", "raise ImportError")):
+            (tmp_path / "tree" / name).mkdir(parents=True)
+            (tmp_path / "tree" / name / "__init__.py").write_text(text)
+        script = stamped(tmp_path) / "workspace/scripts/check_setup.py"
+        (tmp_path / "tree/check_setup.py").write_text(script.read_text())
+        text = (
+            f"import sys; sys.path[:0] = [{str(tmp_path / 'tree')!r}]; import check_setup as c;"
+            "print(*(c.version(n, n) or '-' for n in ('fastapi', 'uvicorn', 'yaml', 'cuda.bindings')), sep=', ')"
+        )
+        argv = [sys.executable, "-I", "-S", "-c", text]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.stdout.strip() == "7.8, version unknown, -, -", done.stderr
+
     @pytest.mark.slow
     def test_without_a_toolkit_nothing_is_said_to_have_been_built(self, tmp_path: Path) -> None:
         if any((Path(p) / "nvcc").exists() for p in ("/usr/bin", "/bin")):

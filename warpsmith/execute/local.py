@@ -1,9 +1,9 @@
 """Steps on this machine: a warm session in a process group of its own, one line per device, kill as a whole.
 
-A session is a child that reads step folders from its standard input, a line each, and answers each with one line once
-``result.json`` is there. Whatever else happens (it dies, it is killed, it stays silent too long) is a fault of the
-step, and the next step gets a new session. The judge stays warm because importing a GPU framework takes seconds;
-a candidate never shares its process.
+A session is a child that reads step folders from its standard input, a line each, and answers each with ``done`` once
+``result.json`` is there; lines before it say what is going on. Whatever else happens (it dies, it is killed, it takes
+too long) is a fault of the step, and the next step gets a new session. The judge stays warm because importing a GPU
+framework takes seconds; a candidate never shares its process.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from warpsmith.execute.line import Ticket, held
 from warpsmith.model.base import digest
 from warpsmith.model.step import KEPT, Fault, Result
 
+DONE = b"done"
+"""The line that a session answers a step with. Other lines say what it is doing."""
 LOG_TAIL = 2000
 """Characters of the session's log that a fault carries."""
 
@@ -32,10 +34,18 @@ LOG_TAIL = 2000
 class Session:
     """One child process that carries steps out, started on first use."""
 
-    def __init__(self, argv: Sequence[str], log: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        log: Path,
+        environment: dict[str, str] | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        """``tell`` is told what the child says of a step that is under way."""
         self.argv = tuple(argv)
         self.log = log
         self.environment = environment
+        self.tell = tell
         self._child: subprocess.Popen[bytes] | None = None
 
     def run(self, folder: Path, timeout_s: float) -> Result | Fault:
@@ -89,16 +99,21 @@ class Session:
         return self._child
 
     def _answer(self, child: subprocess.Popen[bytes], deadline: float) -> bool | None:
-        """True for a line, False for the end of the stream, None for silence until ``deadline``."""
+        """True once it is done, False for the end of the stream, None where neither came until ``deadline``."""
         assert child.stdout is not None
+        line = b""
         while (left := deadline - time.monotonic()) > 0:
             ready, _, _ = select.select([child.stdout], [], [], left)
             if ready:
                 piece = os.read(child.stdout.fileno(), 4096)
                 if not piece:
                     return False
-                if b"\n" in piece:
-                    return True
+                *whole, line = (line + piece).split(b"\n")
+                for said in whole:
+                    if said == DONE:
+                        return True
+                    if self.tell is not None:
+                        self.tell(said.decode(errors="replace"))
         return None
 
     def _tail(self) -> str:

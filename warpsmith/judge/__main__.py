@@ -24,6 +24,7 @@ from warpsmith.judge.harness import HarnessJudge
 from warpsmith.judge.kernel import KernelJudge
 from warpsmith.judge.nvml import gpus
 from warpsmith.judge.pin import must_see
+from warpsmith.judge.progress import Progress
 from warpsmith.model.harness import ServingTask
 from warpsmith.model.step import Fault, Outcome, Request, Result
 from warpsmith.model.target import Target
@@ -31,6 +32,9 @@ from warpsmith.model.task import AppTask, KernelTask
 from warpsmith.store.files import write_atomic
 
 PR_SET_PDEATHSIG = 1
+QUIET_S = 5.0
+"""Runs of a command may take milliseconds: what is going on is said so often, at most."""
+Tell = Callable[[str], None]
 
 
 def make_bench(task: KernelTask, target: Target, scratch: Path, request: Request) -> Bench:
@@ -64,21 +68,22 @@ def judge_of(task: KernelTask) -> type[KernelJudge]:
     return KernelJudge
 
 
-def harness_judge(request: Request, folder: Path, kills: Kills) -> HarnessJudge:
+def harness_judge(request: Request, folder: Path, kills: Kills, tell: Tell | None = None) -> HarnessJudge:
     """Who judges the request, where its task is one of a harness."""
     if isinstance(request.task, ServingTask):
         from warpsmith.judge.serving import ServingHarness
 
-        return HarnessJudge(request, folder, ServingHarness(request, folder), kills)
+        progress = Progress(tell)
+        return HarnessJudge(request, folder, ServingHarness(request, folder, progress), kills, progress)
     from warpsmith.judge.command import CommandHarness
 
-    return HarnessJudge(request, folder, CommandHarness(request, folder), kills)
+    return HarnessJudge(request, folder, CommandHarness(request, folder), kills, Progress(tell, QUIET_S))
 
 
-def carry_out(folder: Path, kills: Kills | None = None) -> Result:
+def carry_out(folder: Path, kills: Kills | None = None, tell: Tell | None = None) -> Result:
     """Judge the request in ``folder``; whatever is nobody's verdict becomes a fault.
 
-    ``kills`` is what the session remembers of workers that were killed.
+    ``kills`` is what the session remembers of workers that were killed; ``tell`` is told how a harness gets on.
     """
     began = time.monotonic()
     phases: dict[str, float] = {}
@@ -90,7 +95,7 @@ def carry_out(folder: Path, kills: Kills | None = None) -> Result:
         if isinstance(request.task, KernelTask):
             judge: KernelJudge | HarnessJudge = judge_of(request.task)(request, folder, make_bench, kills)
         else:
-            judge = harness_judge(request, folder, kills)
+            judge = harness_judge(request, folder, kills, tell)
         phases = judge.phases
         with np.errstate(all="ignore"):  # NaN and infinity are values here, and overflow is the reference's business
             found = judge.judge()
@@ -112,12 +117,17 @@ Answer = Callable[[Path, Kills], Result]
 """Carries out the step in a folder; never raises for what it finds there."""
 
 
+def told(doing: str) -> None:
+    """What is going on, to whoever started the session."""
+    print(doing.replace("\n", " "), flush=True)
+
+
 def serve(answer: Answer | None = None) -> None:
     """Answer steps until standard input ends."""
     kills = Kills()
     for line in sys.stdin:
         folder = Path(line.rstrip("\n"))
-        result = (answer or carry_out)(folder, kills)
+        result = answer(folder, kills) if answer else carry_out(folder, kills, told)
         write_atomic(folder / "result.json", result.model_dump_json())
         print("done", flush=True)
 

@@ -21,6 +21,7 @@ from warpsmith.judge.blame import Blame
 from warpsmith.judge.deadline import Deadline
 from warpsmith.judge.evidence import Side, SideFailed
 from warpsmith.judge.failures import CandidateFailed, Kills
+from warpsmith.judge.progress import Progress
 from warpsmith.judge.turns import turns
 from warpsmith.model.base import digest_bytes
 from warpsmith.model.evaluation import Effort, Evaluation, Metric, Status, Trust, WorkloadResult
@@ -102,8 +103,16 @@ class Sampled:
 class HarnessJudge:
     """One measurement of a harness task."""
 
-    def __init__(self, request: Request, folder: Path, harness: Harness, kills: Kills | None = None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        folder: Path,
+        harness: Harness,
+        kills: Kills | None = None,
+        progress: Progress | None = None,
+    ) -> None:
         assert isinstance(request.task, HarnessTask)
+        self.progress = progress or Progress()
         self.request = request
         self.task = request.task
         self.folder = folder
@@ -150,6 +159,7 @@ class HarnessJudge:
     @contextmanager
     def _up(self, side: Side) -> Iterator[None]:
         """The side started and verified, and stopped at the end."""
+        self.progress.say(f"{side.folder.name}: start and verification")
         with self.blame.phase("start"), self.blame.on(side):
             self.harness.start(side)
         with self.blame.phase("verify"), self.blame.on(side):
@@ -160,10 +170,11 @@ class HarnessJudge:
 
     def _take_turns(self) -> None:
         """Pairs in which one side is wholly done before the other begins."""
-        for rival_first in turns(self.effort.pairs, self.rng):
+        for number, rival_first in enumerate(turns(self.effort.pairs, self.rng), 1):
             taken: dict[int, list[dict[str, float]]] = {}
             for side in self._order(rival_first):
                 with self._up(side):
+                    self._say_pair(number, side)
                     taken[id(side)] = [self._sample(side, workload) for workload in self.task.workloads]
             for found, mine, other in zip(self.sampled, taken[id(self.candidate)], taken[id(self.rival)], strict=True):
                 found.samples.append((mine, other))
@@ -176,13 +187,20 @@ class HarnessJudge:
                 for side in self._order(starts[number]):
                     self._renew(side)
             for found, workload in zip(self.sampled, self.task.workloads, strict=True):
-                taken = {id(side): self._sample(side, workload) for side in self._order(calls[number])}
+                taken = {}
+                for side in self._order(calls[number]):
+                    self._say_pair(number + 1, side)
+                    taken[id(side)] = self._sample(side, workload)
                 found.samples.append((taken[id(self.candidate)], taken[id(self.rival)]))
         for side in self._sides():
             with self.blame.phase("start"), self.blame.on(side):
                 self.harness.stop(side)
 
+    def _say_pair(self, number: int, side: Side) -> None:
+        self.progress.say(f"pair {number} of {self.effort.pairs}: {side.folder.name}")
+
     def _renew(self, side: Side) -> None:
+        self.progress.say(f"{side.folder.name}: start and verification")
         with self.blame.phase("start"), self.blame.on(side):
             self.harness.stop(side)
             self.harness.start(side)

@@ -30,6 +30,7 @@ from warpsmith.judge.parity import (
     problem,
     text_only,
 )
+from warpsmith.judge.progress import Progress
 from warpsmith.judge.servers import Life, Servers, blamed
 from warpsmith.model.base import Record
 from warpsmith.model.evaluation import Status
@@ -41,6 +42,8 @@ LATE = frozenset({"timeout", "not_sent"})
 """Causes of failed requests that are a matter of time."""
 SHAPELESS = frozenset({"malformed", "no_usage", "wrong_length"})
 """Causes that are a matter of what was answered."""
+LOADS = "loads.jsonl"
+"""A line for each load, in the step's folder while it goes on, and of the result afterwards."""
 SPOTS = 4
 """Answers of each load that are held against the baseline's."""
 
@@ -68,8 +71,9 @@ class Planned:
 class ServingHarness:
     """One measurement of a serving task."""
 
-    def __init__(self, request: Request, folder: Path) -> None:
+    def __init__(self, request: Request, folder: Path, progress: Progress | None = None) -> None:
         assert isinstance(request.task, ServingTask) and request.baseline is not None
+        self.progress = progress or Progress()
         self.task = request.task
         self.request = request
         self.folder = folder
@@ -90,8 +94,9 @@ class ServingHarness:
 
     @property
     def alone(self) -> bool:
-        """From confirm on; at a screen only where two servers would not fit beside each other."""
-        return self.request.step.effort.fresh or self.task.hardware != "cpu"
+        """From confirm on; at a screen only where two servers may not fit beside each other."""
+        fit = self.task.hardware == "cpu" or self.task.server.beside
+        return self.request.step.effort.fresh or not fit
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -157,6 +162,8 @@ class ServingHarness:
             suite = LoadReport(model=self.task.server.model, url=life.live.url, scenarios=tuple(reports))
             kept = KeptLoad(side=side.folder.name, pair=life.loaded, grown_bytes=life.grown, report=suite)
             self.kept_loads.append(kept)
+            with (self.folder / LOADS).open("a") as file:  # what was measured outlives an interruption
+                file.write(f"{kept.model_dump_json()}\n")
         return suite.metrics
 
     def _load(self, life: Life, planned: Planned, right: list[Answer], reports: list[ScenarioReport]) -> None:
@@ -186,7 +193,7 @@ class ServingHarness:
 
     def kept(self) -> Mapping[str, bytes]:
         """The loads, a line each, and the end of each server's log."""
-        loads = {"loads.jsonl": "".join(f"{kept.model_dump_json()}\n" for kept in self.kept_loads).encode()}
+        loads = {LOADS: "".join(f"{kept.model_dump_json()}\n" for kept in self.kept_loads).encode()}
         return {**loads, **self.servers.logs()}
 
     def _expect(self, first: Side) -> None:
@@ -195,6 +202,7 @@ class ServingHarness:
         """
         if self.expected:
             return
+        self.progress.say("baseline: a server of its own, whose answers are the standard")
         life = self.servers.of(self.baseline)
         began = time.monotonic()
         try:
@@ -211,6 +219,8 @@ class ServingHarness:
             first.spent_s -= time.monotonic() - began  # it is not its doing
         for one in told:
             _fit_for_a_standard(one, self.task)
+        if self.loads:
+            self.progress.say(f"each load is kept as it ends, in {self.folder / LOADS}")
         self.by = {answer.by for one in told for answer in one.alone}
         self.expected = told
 

@@ -139,6 +139,8 @@ class Server(Record):
     """Time that it has to end by itself once it is told to; then it is killed with all that it started."""
     growth_bytes: Annotated[int, Field(gt=0)] = 1 << 30
     """Most growth of its resident memory while it is loaded; more is a leak."""
+    beside: bool = False
+    """Two of them fit beside each other on a GPU: at a screen both stay up for all pairs, as they do on the CPU."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -21,6 +21,7 @@ from warpsmith.profilers import callgrind, ncu, nsys
 from warpsmith.profilers.cpu import OPTIONS, perf_counters, perf_works
 from warpsmith.profilers.reports import read_report
 from warpsmith.profilers.tools import Ran, find, run
+from warpsmith.serving.traced import marked
 
 AppTool = Literal["ncu", "nsys", "cpu", "all"]
 LEADING = 3
@@ -149,7 +150,7 @@ class Application:
 
     def _run(self, argv: tuple[str, ...]) -> Ran:
         limit = (self.duration_s or NO_LIMIT_S) + GRACE_S
-        ran = run(argv, timeout_s=limit, cwd=os.getcwd(), output=_STDERR)
+        ran = run(argv, timeout_s=limit, environment=marked(os.environ), cwd=os.getcwd(), output=_STDERR)
         if ran.status is None:
             raise ProfilerFailed(f"{Path(argv[0]).name} was still running after {limit:.0f} s, and was ended.", "")
         return ran

@@ -17,7 +17,9 @@ from warpsmith.serving.backend import Given, factory
 
 
 def main(arguments: list[str]) -> int:
-    """Serve as the arguments say; returns the exit status where nothing could be served, and ends the process else."""
+    """Serve as the arguments say; ends the process; returns the exit status where nothing could be
+    served, or under a profiler.
+    """
     said = _parser().parse_args(arguments[1:] if arguments[:1] == ["warpsmith.serving"] else arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     workspace = Path(said.workspace).resolve()
@@ -35,9 +37,12 @@ def main(arguments: list[str]) -> int:
     logging.getLogger("warpsmith.serving").info("%s (%s) at http://%s:%d/v1", said.model, said.backend, host, port)
 
     from warpsmith.serving.shim import serve
+    from warpsmith.serving.traced import traced
 
     status = serve(backend, said.model, listener)
     logging.shutdown()
+    if traced():
+        return status
     os._exit(status)  # torch takes seconds to take itself apart
 
 

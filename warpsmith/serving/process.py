@@ -26,6 +26,7 @@ from warpsmith.model.harness import Server
 from warpsmith.serving import commands, ports
 from warpsmith.serving.health import health
 from warpsmith.serving.keeper import descendants
+from warpsmith.serving.traced import within
 
 KEEPER = Path(__file__).with_name("keeper.py")
 TAIL = 4000
@@ -231,6 +232,7 @@ def start(
         else:
             argv = commands.command(server, workspace, claim.port, model_files, environment)
             variables = dict(environment)
+        variables, argv = within(variables, argv)
         kept = [sys.executable, "-I", "-S", str(KEEPER), str(os.getpid()), str(server.drain_s), *argv]
         with log.open("wb") as written:
             process = subprocess.Popen(

@@ -73,6 +73,7 @@ def load(
             report = _loaded(space, known, tool, running.url, wanted)
             unanswered = any(one.errors for one in report.scenarios)
             crashed = str(running.ending(ENDING_S if unanswered else 0.0) or "")
+            running.stop()  # in order: what traces it writes at its end
     write_atomic(place, report.model_dump_json(indent=1) + "\n")
     failed = tuple(one.scenario for one in report.scenarios if _too_many(one.requests, one.errors, served_task))
     status = NO if failed or crashed else YES

@@ -73,16 +73,19 @@ def served(space: Workspace, known: Known, chosen: Candidate, port: int = 0) -> 
     """
     from warpsmith.judge.workspaces import environment
     from warpsmith.serving.process import start
+    from warpsmith.serving.traced import WRITE_S, added
 
     task = _serving(known)
     folder = space.home / "serving" / task.name / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     files = known.loaded.folder / task.server.snapshot if task.server.snapshot else None
     if files is not None and not files.is_dir():
         raise BadInput(f"{known.loaded.folder / 'task.toml'}: server.snapshot: {files} is no folder.", "Fetch it.")
-    variables = environment(task, chosen, space.target(known))
+    tool = added()
+    variables = environment(task, chosen, space.target(known)) | tool
+    server = task.server.model_copy(update={"drain_s": max(task.server.drain_s, WRITE_S)}) if tool else task.server
     workspace = _laid_out(space, known, chosen, folder)
     try:
-        running = start(task.server, workspace, variables, folder / "server.log", port, files)
+        running = start(server, workspace, variables, folder / "server.log", port, files)
         try:
             yield running
         finally:

@@ -40,6 +40,7 @@ class Subject:
             "__MATCHED__": "0.9" if self.narrow else "1.0",
             "__MODEL__": self.model,
             "__SNAPSHOT__": self.snapshot,
+            "__BESIDE__": "false" if self.snapshot else "true",
             "__MODEL_SLUG__": self.model_slug,
             "__HARDWARE_SLUG__": self.hardware_slug,
         }

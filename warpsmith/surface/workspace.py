@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -181,20 +181,22 @@ class Workspace:
             return self.settings.step_timeout_s
         return max(self.settings.step_timeout_s, task.longest_s(effort.pairs) / SHARE)
 
-    def session(self, name: str) -> Session:
-        """A judge session of this machine, with its log."""
+    def session(self, name: str, tell: Callable[[str], None] | None = None) -> Session:
+        """A judge session of this machine, with its log. ``tell`` is told how a harness gets on."""
         environment = {
             **without_keys(os.environ, self.settings),
             # large arrays come and go with every call: keep their pages instead of faulting them in anew
             "MALLOC_MMAP_THRESHOLD_": str(1 << 40),
             "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
         }
-        return Session(JUDGE, self.home / "logs" / f"judge-{name}.log", environment)
+        return Session(JUDGE, self.home / "logs" / f"judge-{name}.log", environment, tell)
 
-    def executor(self, folder: Path, target: Target, name: str) -> LocalExecutor:
-        """Runs steps of ``target`` with their folders under ``folder``."""
+    def executor(
+        self, folder: Path, target: Target, name: str, tell: Callable[[str], None] | None = None
+    ) -> LocalExecutor:
+        """Runs steps of ``target`` with their folders under ``folder``; ``tell`` as in :meth:`session`."""
         device = f"{target.hardware}-{target.uuid}"
-        return LocalExecutor(folder, self.session(name), device, self.settings.step_timeout_s, _say)
+        return LocalExecutor(folder, self.session(name, tell), device, self.settings.step_timeout_s, _say)
 
     def target(self, known: Known) -> Target:
         """The device that the task asks for. Raises Missing where this machine has none."""
@@ -233,7 +235,7 @@ class Workspace:
         step = Measure(candidate=candidate.id, rival=rival.id, effort=effort, round=0)
         request = self.request(known, target, step, candidate, rival, configuration)
         request = request.model_copy(update={"sanitizers": sanitizers})
-        runs = executor or self.executor(self.home / "steps", target, name)
+        runs = executor or self.executor(self.home / "steps", target, name, _say)
         key = digest([name, os.getpid(), time.time_ns()])
         try:
             for attempt in range(self.settings.attempts):

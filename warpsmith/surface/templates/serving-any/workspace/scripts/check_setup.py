@@ -13,7 +13,7 @@ import argparse
 import importlib.metadata
 import platform
 import sys
-from importlib import import_module
+from importlib import import_module, util
 from pathlib import Path
 
 WORKSPACE = Path(__file__).resolve().parent.parent
@@ -29,20 +29,30 @@ NEEDED = {
 }
 USEFUL = {"triton": "triton", "cutlass": "nvidia-cutlass-dsl", "cuda.bindings": "cuda-bindings"}
 USUAL = "sm_90"
+UNSAID = "version unknown"
 
 
-def version(distribution: str) -> str:
-    """The version that is installed, or nothing."""
+def version(name: str, distribution: str) -> str:
+    """The version of what can be imported, or nothing; of a source tree on the path the package itself says it."""
+    try:
+        if util.find_spec(name) is None:
+            return ""
+    except ImportError:  # of a.b, where there is no a
+        return ""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
+        pass
+    try:
+        return str(getattr(import_module(name), "__version__", UNSAID))
+    except ImportError:
         return ""
 
 
 def look() -> list[str]:
     """Say what is here; what is needed and is not."""
     print(f"python        {platform.python_version()}")
-    found = {name: version(distribution) for name, distribution in (NEEDED | USEFUL).items()}
+    found = {name: version(name, distribution) for name, distribution in (NEEDED | USEFUL).items()}
     for name, has in found.items():
         what = "missing: needed" if name in NEEDED else "missing: only its operations need it"
         print(f"{name:13} {has or what}")
