@@ -15,11 +15,12 @@ from warpsmith.app.commands import MARK, Shell, leftovers
 from warpsmith.app.integrate import Trouble
 from warpsmith.app.journal import Entry, Journal
 from warpsmith.app.loading import load_app
-from warpsmith.app.neighbours import Neighbour, clear
+from warpsmith.app.neighbours import Neighbour, clear, neighbours
 from warpsmith.app.outcomes import recover
 from warpsmith.app.realrun import RunFailed, judge, value
 from warpsmith.app.site import Site
 from warpsmith.errors import BadInput
+from warpsmith.judge.nvml import Gpu, Process
 from warpsmith.model.app import FIXES, AppMetric
 from warpsmith.surface.mending import ask_of, section_of
 
@@ -253,6 +254,15 @@ def test_a_foreign_process_on_the_device_is_named_and_stops_the_run(tmp_path: Pa
     with pytest.raises(BadInput, match="computes on the GPU"):
         go(root, hygiene=lambda mark: clear(mark, lambda: [Neighbour(1, "init", "H200")]))
     assert tree(root) == before
+
+
+def test_only_those_on_a_gpu_that_is_visible_to_us_are_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = [Gpu(str(n), f"GPU-{n}", "H200", processes=(Process(40 + n, "trainer"),)) for n in range(2)]
+    monkeypatch.setattr("warpsmith.app.neighbours.gpus", lambda: there)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [n.pid for n in neighbours()] == [40, 41]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1")
+    assert [n.pid for n in neighbours()] == [41]
 
 
 def test_our_own_leftovers_on_the_device_are_ended(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from warpsmith.app.commands import MARK, end_leftovers
 from warpsmith.errors import BadInput
 from warpsmith.judge.nvml import gpus
+from warpsmith.judge.pin import visible
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ def clear(mark: str, look: Look | None = None) -> tuple[str, ...]:
 
 
 def neighbours() -> tuple[Neighbour, ...]:
-    """Processes with a context on a GPU; none where there is no driver that could tell."""
+    """Processes with a context on a GPU that is visible to us; none where there is no driver that could tell."""
     try:
-        found = gpus()
+        found = visible(gpus(), os.environ)
     except OSError:
         return ()
     return tuple(
