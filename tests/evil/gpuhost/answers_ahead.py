@@ -1,4 +1,4 @@
-# cheated or wrong_values | channel: answers calls that it was not yet asked for
+# cheated or wrong_values or crashed | channel: answers calls that it was not yet asked for
 import os
 import stat
 
