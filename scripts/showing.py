@@ -1,5 +1,9 @@
 """What the show-* scripts have in common: parts that can be chosen, claims that are right or not, and one summary.json.
 
+    python scripts/showing.py RESULT.json SUMMARY.json... [--why 'CLAIM=SENTENCE']...
+
+puts the summaries of one script into one, beside its page RESULT.md; ``--why`` says why a claim is wrong.
+
 A claim is one line of what is to be shown, with the value that was found and the one that was wanted. What was not run
 is listed as not shown; the exit status is 0 only where at least one claim was made and every one of them is right.
 """
@@ -8,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -17,20 +23,17 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 APPS = ROOT / "examples" / "apps"
 GRACE_S = 5
-PROBE = """
-import json, sys
-from pathlib import Path
-from warpsmith.app.probe import probe
-found = probe(Path(sys.argv[1]))
-print(json.dumps({"observe": [found.watch, found.watch_said], "trial": [found.swap, found.swap_said]}))
-"""
+PLACES = re.compile(r"(?<![\w.…])/(?:tmp|work|root|home|var|mnt)/[^\s'\"`,;:()\[\]]*")
+"""Where files lie on one machine is nobody else's business."""
 
 
 class Unfit(Exception):
@@ -49,6 +52,8 @@ class Show:
         parser.add_argument("--dry-run", action="store_true", help="what can be done without a GPU")
         told = parser.parse_args(argv)
         self.dry: bool = told.dry_run
+        words = sys.argv[1:] if argv is None else argv
+        self.command = " ".join((f"scripts/{Path(sys.argv[0]).name}", *words))
         self.chosen = tuple(p for p in self.parts if p in told.only) or self.parts
         self.out = Path(os.environ.get("OUT", out)).absolute()
         self.out.mkdir(parents=True, exist_ok=True)
@@ -143,8 +148,8 @@ class Show:
         """What this machine can do: ``observe``, ``trial``. Raises Unfit where something wanted does not work here."""
         code = (
             "import json,sys;from pathlib import Path;from warpsmith.app.probe import probe;p=probe(Path(sys.argv[1]));"
+            "print(json.dumps({'observe': [p.watch, p.watch_said], 'trial': [p.swap, p.swap_said]}))"
         )
-        code += "print(json.dumps({'observe': [p.watch, p.watch_said], 'trial': [p.swap, p.swap_said]}))"
         ran = self.run("probe", self.python, "-P", "-c", code, self.work / ".warpsmith" / "cache", limit=120)
         if ran.returncode:
             raise Unfit(f"the probe failed: {ran.stderr[-800:]}")
@@ -191,10 +196,11 @@ class Show:
     def _write(self, unfit: str) -> list[str]:
         """The summary as it is now; returns the parts that were not shown."""
         left = [p for p in self.parts if p not in self.seconds]
-        gpu = _said("nvidia-smi", "--query-gpu=name,driver_version,uuid", "--format=csv,noheader")
         summary = {
-            "machine": platform.platform(),
-            "gpu": gpu,
+            "command": self.command,
+            "at": time.strftime("%Y-%m-%d", time.gmtime()),
+            "machine": f"{platform.system()} on {platform.machine()}, {len(os.sched_getaffinity(0))} processors",
+            "gpu": _said("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"),
             "visible": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
             "nvcc": _said("nvcc", "--version")[-1:],
             "dry_run": self.dry,
@@ -204,7 +210,7 @@ class Show:
             "claims": self.claims,
             "steps": self.steps,
         }
-        (self.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+        write(self.out / "summary.json", without_places(summary))
         return left
 
     def _finish(self, unfit: str) -> int:
@@ -226,3 +232,109 @@ def _said(*argv: str) -> list[str]:
     if shutil.which(argv[0]) is None:
         return []
     return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip().splitlines()
+
+
+# ---- what becomes of a summary
+
+
+def without_places(value: Any) -> Any:
+    """The same with this machine's folders left out of every text: what remains is ``…/NAME``."""
+    if isinstance(value, str):
+        return PLACES.sub(lambda found: f"…/{found[0].rstrip('/').rpartition('/')[2]}", value)
+    if isinstance(value, Mapping):
+        return {k: without_places(v) for k, v in value.items()}
+    return [without_places(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def write(path: Path, summary: Mapping[str, Any]) -> None:
+    """The summary, and its page beside it."""
+    path.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    path.with_suffix(".md").write_text(page(summary))
+
+
+def page(summary: Mapping[str, Any]) -> str:
+    """A summary for people: what was run where, every claim, and why wrong ones are wrong where that is known."""
+    claims, gpus = summary["claims"], Counter(summary["gpu"])
+    wrong = [c for c in claims if not c["right"]]
+    devices = ", ".join(f"{count} x {name}" if count > 1 else name for name, count in gpus.items())
+    nvcc = "".join(f"; nvcc: {n}" for n in summary["nvcc"])
+    took = ", ".join(f"{part} {seconds:g}" for part, seconds in summary["parts"].items())
+    lines = [
+        f"# What `{summary['command'].split()[0]}` showed{' without a GPU' if summary['dry_run'] else ''}",
+        "",
+        f"{summary['at']}: `{summary['command']}`",
+        "",
+        f"On {f'{devices} (driver)' if devices else 'no GPU'}; {summary['machine']}{nvcc}. Seconds: {took}.",
+        "",
+        f"{len(claims)} claims, {len(wrong)} wrong. Not shown here: {', '.join(summary['not_shown']) or 'nothing'}."
+        + (f" This machine cannot show it: {summary['unfit']}." if summary["unfit"] else ""),
+        "",
+        "| part | of | claim | found | wanted | right |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in claims:
+        row = (one["part"], one["app"], one["claim"], _text(one["value"]), _text(one["wanted"]))
+        lines.append(f"| {' | '.join(map(_cell, row))} | {'yes' if one['right'] else '**no**'} |")
+    if reasons := [f"- {c['app']}, {c['claim']}: {c['why']}" for c in wrong if c.get("why")]:
+        lines += ["", "Wrong, and why:", "", *reasons]
+    return "\n".join(lines) + "\n"
+
+
+def merged(summaries: Sequence[Mapping[str, Any]], why: Mapping[str, str]) -> dict[str, Any]:
+    """Several runs of one script as one. ``why``: the beginning of a claim, and why it is wrong. Raises ValueError
+    where such a claim is not there, or not wrong.
+    """
+    whole = {**summaries[0], "parts": {}, "claims": [], "steps": []}
+    commands = dict.fromkeys(s["command"] for s in summaries)
+    whole["command"] = "; ".join(commands)
+    for one in summaries:
+        whole["parts"].update({p: s for p, s in one["parts"].items() if p != "prepare" or p not in whole["parts"]})
+        whole["claims"] += [dict(c) for c in one["claims"]]
+        whole["steps"] += one["steps"]
+    shown = set(whole["parts"])
+    whole["not_shown"] = sorted({p for s in summaries for p in s["not_shown"]} - shown)
+    for begin, reason in why.items():
+        meant = [c for c in whole["claims"] if not c["right"] and c["claim"].startswith(begin)]
+        if not meant:
+            raise ValueError(f"no wrong claim begins with {begin!r}")
+        for one in meant:
+            one["why"] = reason
+    return whole
+
+
+def middle(values: Sequence[float]) -> tuple[float, float, float]:
+    """The median of at least six values, and an interval that holds it in 95 of 100 cases whatever their distribution:
+    the order statistics that the binomial distribution names.
+    """
+    ordered, n = sorted(values), len(values)
+    if n < 6:
+        raise ValueError("six values at least")
+    left, below = 0.0, 0
+    while left + math.comb(n, below) / 2**n <= 0.025:
+        left += math.comb(n, below) / 2**n
+        below += 1
+    return median(ordered), ordered[below - 1], ordered[n - below]
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def main() -> int:
+    """One result of several summaries."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("result", type=Path)
+    parser.add_argument("summaries", type=Path, nargs="+")
+    parser.add_argument("--why", action="append", default=[], help="CLAIM=SENTENCE")
+    told = parser.parse_args()
+    summaries = [json.loads(p.read_text()) for p in told.summaries]
+    write(told.result, without_places(merged(summaries, dict(w.split("=", 1) for w in told.why))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

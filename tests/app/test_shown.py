@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PARTS = {
     "show-observe": {"transpose", "rust", "graph", "triton", "torch", "overhead"},
-    "show-capture-and-trial": {"transpose", "sweep", "reduction", "release", "awkward"},
+    "show-capture-and-trial": {"transpose", "sweep", "reduction", "graphs", "awkward", "release"},
     "show-integrate": {"rust", "cpp", "road", "kills"},
 }
 
@@ -107,3 +108,46 @@ def test_a_wrong_claim_and_a_part_that_breaks_off_are_no_success(
     assert [c["right"] for c in summary["claims"]] == [True, False]
     assert ended()[0] == 1, "nothing was claimed"
     assert "WRONG" in capsys.readouterr().out
+
+
+@pytest.fixture
+def showing(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    return importlib.import_module("showing")
+
+
+def test_a_median_has_the_interval_of_its_order_statistics(showing: Any) -> None:
+    """By the usual table of the sign test: ranks 1 and 6 of 6, 2 and 8 of 9, 6 and 15 of 20."""
+    assert [showing.middle(list(range(n, 0, -1))) for n in (6, 9, 20)] == [(3.5, 1, 6), (5, 2, 8), (10.5, 6, 15)]
+    with pytest.raises(ValueError, match="six"):
+        showing.middle([1.0] * 5)
+
+
+def test_a_page_has_every_claim_and_no_folder_of_this_machine(showing: Any, tmp_path: Path) -> None:
+    def summary(part: str, *claims: dict[str, Any], left: tuple[str, ...] = ()) -> Path:
+        said = {
+            "command": f"scripts/show-it --only {part}", "at": "2026-11-22", "machine": "Linux", "gpu": ["A", "A"],
+            "visible": "", "nvcc": [], "dry_run": False, "parts": {"prepare": 1.0, part: 2.0}, "not_shown": list(left),
+            "unfit": "", "claims": list(claims), "steps": [],
+        }  # fmt: skip
+        path = tmp_path / f"{part}.json"
+        path.write_text(json.dumps(said))
+        return path
+
+    good = {"part": "a", "app": "x", "claim": "it is | so", "value": [1], "wanted": [1], "right": True}
+    bad = {**good, "part": "b", "claim": "it is there", "value": "no /tmp/some-1/kernel.cu: gone", "right": False}
+    words = [str(tmp_path / "made.json"), str(summary("a", good, left=("b", "c"))), str(summary("b", bad, left=("a",)))]
+    argv = [sys.executable, str(ROOT / "scripts/showing.py"), *words, "--why", "it is there=Nobody put it there."]
+    subprocess.run(argv, check=True)
+    page, made = (tmp_path / "made.md").read_text(), json.loads((tmp_path / "made.json").read_text())
+    assert "| a | x | it is \\| so | [1] | [1] | yes |" in page
+    assert "| b | x | it is there | no …/kernel.cu: gone | [1] | **no** |" in page
+    assert "- x, it is there: Nobody put it there." in page and "Not shown here: c." in page
+    assert "On 2 x A (driver)" in page and "/tmp" not in page + json.dumps(made)
+    assert [c["right"] for c in made["claims"]] == [True, False] and made["parts"] == {
+        "prepare": 1.0,
+        "a": 2.0,
+        "b": 2.0,
+    }
+    assert subprocess.run([*argv[:-1], "it was=no"], check=False, capture_output=True).returncode != 0

@@ -23,6 +23,8 @@ void kernel(const float *x, const float *y0, float *y, int64_t n, float alpha)
 {
     for (int64_t i = 0; i < n; i++) {
         volatile float t = alpha * x[i];
+        for (int wait = 0; wait < 8; wait++)
+            t = t;
         y[i] = t + y0[i];
     }
 }

@@ -113,15 +113,26 @@ def by_graphs_only(kernel: ObservedKernel) -> tuple[Configuration, ...]:
     return tuple(c for c in kernel.configurations if c.first is None and c.by_graphs == c.launches)
 
 
-def left_out(kernel: ObservedKernel) -> str:
-    """What a capture of this kernel lacks because graphs launched it; empty where nothing is."""
-    left = by_graphs_only(kernel)
-    if not left:
-        return ""
-    share = sum(c.seconds for c in left) / kernel.seconds if kernel.seconds else 0.0
-    grids = ", ".join("x".join(map(str, c.grid)) for c in left)
-    how_much = f"grid {grids}; {share:.1%} of the kernel's time"
-    return f"not captured: {len(left)} configurations ({how_much}), which graphs launch"
+def left_out(kernel: ObservedKernel) -> tuple[str, ...]:
+    """What a capture of this kernel lacks because graphs launched it: configurations, and launches of those that the
+    application launches by itself too.
+    """
+    said, left = [], by_graphs_only(kernel)
+    if left:
+        share = sum(c.seconds for c in left) / kernel.seconds if kernel.seconds else 0.0
+        how_much = f"grid {', '.join(map(_grid, left))}; {share:.1%} of the kernel's time"
+        said.append(f"not captured: {len(left)} configurations ({how_much}), which graphs launch")
+    for one in kernel.configurations:
+        if one.by_graphs and one not in left:
+            said.append(
+                f"grid {_grid(one)}: graphs launch {one.by_graphs} of its {one.launches} runs, and none of these is"
+                " captured: one that the application launches by itself stands for them"
+            )
+    return tuple(said)
+
+
+def _grid(one: Configuration) -> str:
+    return "x".join(map(str, one.grid))
 
 
 @contextmanager

@@ -123,7 +123,7 @@ def carry_out(space: Workspace, said: App, seen: Observed, kernel: ObservedKerne
         from warpsmith.app.harness import of_task
 
         asked.harness.write_text(of_task(task, extracted, fixtures))
-    notes = [n for n in (left_out(kernel), _not_again(len(wanted) - len(taken))) if n]
+    notes = [n for n in (*left_out(kernel), _not_again(len(wanted) - len(taken))) if n]
     return _proved(space, folder, task, notes, asked.harness)
 
 

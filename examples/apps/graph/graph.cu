@@ -1,9 +1,9 @@
 // Every way to launch that is not <<<>>> on one stream: several streams, a captured and a hand-made graph, a graph whose
 // node is changed, attributes with a cluster, and a cooperative launch.
 //
-//   graph [ROUNDS] [--debug]
+//   graph [ROUNDS] [--graphs-only] [--debug]
 //
-// Prints the results. --debug prints every launch to standard error: kernel, grid, block, scalars, times that it runs.
+// Prints the results. --graphs-only leaves out what no graph launches. --debug prints every launch to standard error: kernel, grid, block, scalars, times that it runs.
 #include <cooperative_groups.h>
 
 #include <cstdio>
@@ -14,7 +14,7 @@
 namespace cg = cooperative_groups;
 
 constexpr int COUNT = 1 << 16, THREADS = 256;
-static bool debug = false;
+static bool debug = false, graphs_only = false;
 
 __global__ void scale(float *data, int count, float by) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -53,6 +53,7 @@ int main(int argc, char **argv) {
     long rounds = 5;
     for (int i = 1; i < argc; ++i) {
         if (std::strcmp(argv[i], "--debug") == 0) debug = true;
+        else if (std::strcmp(argv[i], "--graphs-only") == 0) graphs_only = true;
         else rounds = std::atol(argv[i]);
     }
     const int blocks = COUNT / THREADS;
@@ -67,7 +68,7 @@ int main(int argc, char **argv) {
     for (cudaStream_t &stream : streams) CHECK(cudaStreamCreate(&stream));
 
     // two streams, each on its own half
-    for (int s = 0; s < 2; ++s) {
+    for (int s = 0; s < 2 && !graphs_only; ++s) {
         say("scale", blocks / 2, 1, "%d %.9g", COUNT / 2, 1.0f + 0.5f * s);
         scale<<<blocks / 2, THREADS, 0, streams[s]>>>(a + s * COUNT / 2, COUNT / 2, 1.0f + 0.5f * s);
     }
@@ -111,23 +112,25 @@ int main(int argc, char **argv) {
     CHECK(cudaStreamSynchronize(streams[1]));
 
     // attributes: clusters of two blocks
-    cudaLaunchConfig_t config{};
-    cudaLaunchAttribute attribute{};
-    attribute.id = cudaLaunchAttributeClusterDimension;
-    attribute.val.clusterDim.x = 2;
-    attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
-    config.gridDim = dim3(blocks);
-    config.blockDim = dim3(THREADS);
-    config.attrs = &attribute;
-    config.numAttrs = 1;
-    say("add", blocks, 1, "%d %.17g", COUNT, 3.0);
-    CHECK(cudaLaunchKernelEx(&config, add, a, (const float *)b, COUNT, 3.0));
-
-    // all blocks at once
     int least = 64;
     void *settled[] = {&a, &count};
-    say("settle", least, 1, "%d", COUNT);
-    CHECK(cudaLaunchCooperativeKernel((void *)settle, dim3(least), dim3(THREADS), settled, 0, nullptr));
+    if (!graphs_only) {
+        cudaLaunchConfig_t config{};
+        cudaLaunchAttribute attribute{};
+        attribute.id = cudaLaunchAttributeClusterDimension;
+        attribute.val.clusterDim.x = 2;
+        attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+        config.gridDim = dim3(blocks);
+        config.blockDim = dim3(THREADS);
+        config.attrs = &attribute;
+        config.numAttrs = 1;
+        say("add", blocks, 1, "%d %.17g", COUNT, 3.0);
+        CHECK(cudaLaunchKernelEx(&config, add, a, (const float *)b, COUNT, 3.0));
+
+        // all blocks at once
+        say("settle", least, 1, "%d", COUNT);
+        CHECK(cudaLaunchCooperativeKernel((void *)settle, dim3(least), dim3(THREADS), settled, 0, nullptr));
+    }
     CHECK(cudaDeviceSynchronize());
 
     CHECK(cudaMemcpy(host.data(), a, COUNT * sizeof(float), cudaMemcpyDeviceToHost));
