@@ -13,6 +13,7 @@ from warpsmith.model.evaluation import Effort, Evaluation
 from warpsmith.model.harness import Parity, Scenario, Server, ServingTask
 from warpsmith.model.head import Direction, Guardrail, Objective
 from warpsmith.model.step import Measure, Request, Result
+from warpsmith.model.target import Target
 from warpsmith.model.task import task_digest
 from warpsmith.store.blobs import Blobs
 from warpsmith.store.folders import workspace_digests
@@ -47,12 +48,13 @@ def step(
     rival: Candidate = BASELINE,
     effort: Effort = Effort.screen,
     blobs: Blobs | None = None,
+    target: Target = TARGET,
 ) -> Path:
     """A step's folder. The task's workspace, where it has one, lies in ``folder``."""
     measure = Measure(candidate=candidate.id, rival=rival.id, effort=effort, round=0)
     request = Request(
         step=measure, task=task, task_digest=task_digest(task, workspace_digests(folder, task)), candidate=candidate,
-        rival=rival, baseline=BASELINE, target=TARGET, cache=str(folder / "cache"),
+        rival=rival, baseline=BASELINE, target=target, cache=str(folder / "cache"),
     )  # fmt: skip
     write_step(folder / "step", request, folder, blobs or Blobs(folder / "blobs"))
     return folder / "step"

@@ -90,6 +90,24 @@ def test_on_a_gpu_both_sides_are_up_only_where_they_are_said_to_fit(
 
 
 @pytest.mark.slow
+def test_servers_that_are_kept_take_turns_scenario_by_scenario_and_say_how_their_first_load_went(
+    tmp_path: Path,
+) -> None:
+    told: list[str] = []
+    made = step(tmp_path, TASK, overlay(cold_requests="18", cold_factor="8"))  # 4 of parity, 5 and 9 of a load
+    outcome = carry_out(made, tell=told.append).outcome
+    assert isinstance(outcome, Evaluation) and outcome.passed
+    turns = [re.findall(r"pair (\d) of 3: (\w+), (\w+)", line)[0] for line in told if "pair" in line]
+    wanted = [(str(pair), scenario) for pair in (1, 2, 3) for scenario in ("single", "batch") for _ in range(2)]
+    assert [(pair, scenario) for pair, _, scenario in turns] == wanted
+    sides = [side for _, side, _ in turns]
+    assert all({one, other} == {"candidate", "rival"} for one, other in zip(sides[::2], sides[1::2], strict=True))
+    (said,) = [c for c in outcome.conditions if c.startswith("first loads: batch.tok_s")]
+    ratios = {side: float(ratio) for side, ratio in re.findall(r"(candidate|rival) ([\d.]+)", said)}
+    assert ratios["candidate"] < 0.6 < ratios["rival"], said
+
+
+@pytest.mark.slow
 def test_from_confirm_on_each_pair_has_servers_of_its_own_and_questions_of_its_own(tmp_path: Path) -> None:
     found = judged(tmp_path, TASK, BASELINE, effort=Effort.confirm)
     assert found.passed

@@ -68,7 +68,7 @@ def test_the_driver_tells_of_gpus_slices_and_who_computes(put: Put) -> None:
     assert [g.index for g in found] == ["0", "1", "1:0", "1:1", "2", "3"]
     assert [g.uuid for g in found] == [UUIDS[0], UUIDS[1], *SLICES, "", UUIDS[2]]
     assert (found[0].name, found[0].free_bytes, found[0].memory_bytes) == (H200, 1000 * MIB, 143771 * MIB)
-    assert found[0].processes == (Process(os.getpid(), Path("/proc/self/comm").read_text().strip()),)
+    assert found[0].processes == (Process(os.getpid(), Path("/proc/self/comm").read_text().strip(), 1 << 30),)
     assert [bool(g.unusable) for g in found] == [False, True, False, False, True, False]
     assert found[3].processes and not found[2].processes
     assert len(found[5].processes or ()) == 40

@@ -83,7 +83,12 @@ class CommandHarness:
             self._measured(side, workload)
         self._verified.add(id(side))
 
-    def sample(self, side: Side, workload: Workload) -> dict[str, float]:
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """One: all repeats of a side together."""
+        return ("",)
+
+    def sample(self, side: Side, workload: Workload, part: str) -> dict[str, float]:
         """The medians over the runs of one sample. Raises CandidateFailed, WorkerLost."""
         found = [self._measured(side, workload) for _ in range(self.task.repeats)]
         return {name: statistics.median(values[name] for values in found) for name in self.task.metrics}
@@ -95,6 +100,9 @@ class CommandHarness:
         """As the task says it."""
         reported = self.task.metrics[name]
         return reported.unit, reported.direction
+
+    def close(self) -> None:
+        """Nothing: no run is under way."""
 
     def kept(self) -> Mapping[str, bytes]:
         """Every run, a line each."""

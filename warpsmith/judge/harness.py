@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +60,13 @@ class Harness(Protocol):
     def verify(self, side: Side) -> None:
         """Is it right? Called after every start, so before every benchmark. Raises CandidateFailed."""
 
-    def sample(self, side: Side, workload: Workload) -> dict[str, float]:
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The benchmarks of a sample, in their order. Where both sides are up, each is done on both before the next:
+        the less time lies between the two, the less of what disturbs a machine falls on one of them alone.
+        """
+
+    def sample(self, side: Side, workload: Workload, part: str) -> dict[str, float]:
         """One benchmark: a value for each metric that it took. Raises CandidateFailed."""
 
     def stop(self, side: Side) -> None:
@@ -70,6 +76,9 @@ class Harness(Protocol):
 
     def metric(self, name: str) -> tuple[str, Direction]:
         """Its unit, and which way is better."""
+
+    def close(self) -> None:
+        """Nothing is measured any more."""
 
     def kept(self) -> Mapping[str, bytes]:
         """Files that belong to the result, by name: raw documents, logs, load reports. Asked at the end."""
@@ -142,6 +151,7 @@ class HarnessJudge:
             failed = error
         finally:
             self._stop_all()
+            self.harness.close()
         return self._evaluation(failed)
 
     def _sides(self) -> tuple[Side, ...]:
@@ -174,8 +184,7 @@ class HarnessJudge:
             taken: dict[int, list[dict[str, float]]] = {}
             for side in self._order(rival_first):
                 with self._up(side):
-                    self._say_pair(number, side)
-                    taken[id(side)] = [self._sample(side, workload) for workload in self.task.workloads]
+                    taken[id(side)] = [self._samples(number, (side,), workload)[0] for workload in self.task.workloads]
             for found, mine, other in zip(self.sampled, taken[id(self.candidate)], taken[id(self.rival)], strict=True):
                 found.samples.append((mine, other))
 
@@ -187,17 +196,12 @@ class HarnessJudge:
                 for side in self._order(starts[number]):
                     self._renew(side)
             for found, workload in zip(self.sampled, self.task.workloads, strict=True):
-                taken = {}
-                for side in self._order(calls[number]):
-                    self._say_pair(number + 1, side)
-                    taken[id(side)] = self._sample(side, workload)
-                found.samples.append((taken[id(self.candidate)], taken[id(self.rival)]))
+                order = self._order(calls[number])
+                first, second = self._samples(number + 1, order, workload)
+                found.samples.append((second, first) if calls[number] else (first, second))
         for side in self._sides():
             with self.blame.phase("start"), self.blame.on(side):
                 self.harness.stop(side)
-
-    def _say_pair(self, number: int, side: Side) -> None:
-        self.progress.say(f"pair {number} of {self.effort.pairs}: {side.folder.name}")
 
     def _renew(self, side: Side) -> None:
         self.progress.say(f"{side.folder.name}: start and verification")
@@ -207,16 +211,26 @@ class HarnessJudge:
         with self.blame.phase("verify"), self.blame.on(side):
             self.harness.verify(side)
 
-    def _sample(self, side: Side, workload: Workload) -> dict[str, float]:
-        with self.blame.phase("sample"), self.blame.on(side, workload):
-            values = self.harness.sample(side, workload)
-            for name, value in values.items():
-                if not (math.isfinite(value) and value > 0):
-                    raise CandidateFailed(Status.bad_report, f"{name} is {value!r}, not a finite number above 0")
-            if lacking := [d.metric for d in self.task.decided_by if d.metric not in values]:
-                raise CandidateFailed(Status.bad_report, f"nothing was reported of {', '.join(lacking)}")
-            return values
-        raise AssertionError("unreachable")
+    def _samples(self, number: int, order: Sequence[Side], workload: Workload) -> list[dict[str, float]]:
+        """Every benchmark of pair ``number`` (from 1) on those sides; the metrics of each, as they stand there."""
+        taken: list[dict[str, float]] = [{} for _ in order]
+        for part in self.harness.parts:
+            for side, values in zip(order, taken, strict=True):
+                named = f", {part}" if part else ""
+                self.progress.say(f"pair {number} of {self.effort.pairs}: {side.folder.name}{named}")
+                with self.blame.phase("sample"), self.blame.on(side, workload):
+                    values |= self._finite(self.harness.sample(side, workload, part))
+        for side, values in zip(order, taken, strict=True):
+            with self.blame.on(side, workload):
+                if lacking := [d.metric for d in self.task.decided_by if d.metric not in values]:
+                    raise CandidateFailed(Status.bad_report, f"nothing was reported of {', '.join(lacking)}")
+        return taken
+
+    def _finite(self, values: dict[str, float]) -> dict[str, float]:
+        for name, value in values.items():
+            if not (math.isfinite(value) and value > 0):
+                raise CandidateFailed(Status.bad_report, f"{name} is {value!r}, not a finite number above 0")
+        return values
 
     @property
     def phases(self) -> dict[str, float]:

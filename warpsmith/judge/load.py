@@ -8,12 +8,12 @@ to be sent, so that a server that holds the client up is charged for the request
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
+import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import pairwise
@@ -96,8 +96,13 @@ def load_one(url: str, model: str, scenario: Scenario, *, timeout_s: float) -> S
     return report(scenario, observe(url, model, scenario, timeout_s=timeout_s))
 
 
-def observe(url: str, model: str, scenario: Scenario, *, timeout_s: float) -> tuple[Answer, ...]:
-    """Every counted request of a scenario, in their order; see :func:`load`."""
+def observe(
+    url: str, model: str, scenario: Scenario, *, timeout_s: float, warmed: Callable[[], None] | None = None
+) -> tuple[Answer, ...]:
+    """Every counted request of a scenario, in their order; see :func:`load`.
+
+    ``warmed`` is called once, from a thread, as soon as the warm-up is over; the load does not wait for it.
+    """
     if find_spec("httptools") is None:
         raise Missing("loading a server needs the package httptools.", "Run: pip install 'warpsmith[serve]'.")
     place = find(url, chat=scenario.chat)
@@ -109,7 +114,7 @@ def observe(url: str, model: str, scenario: Scenario, *, timeout_s: float) -> tu
         "warmup": _told(scenario, asks(scenario, model, "warmup"), place, "warmup"),
         "counted": _told(scenario, asks(scenario, model), place, "counted"),
     }
-    return tuple(_answer(seen) for seen in _carried_out(plan, timeout_s))
+    return tuple(_answer(seen) for seen in _carried_out(plan, timeout_s, warmed or (lambda: None)))
 
 
 def find(url: str, *, chat: bool) -> Place:
@@ -152,14 +157,21 @@ def identity(scenario: Scenario, phase: str, number: int) -> str:
     return digest([scenario.name, scenario.seed, phase, number])[:24]
 
 
-def _carried_out(plan: dict[str, Any], timeout_s: float) -> list[dict[str, Any]]:
-    """What the client saw. It ends when we do: then the other end of its pipe closes."""
-    ours, its = os.pipe()[::-1]
+def _carried_out(plan: dict[str, Any], timeout_s: float, warmed: Callable[[], None]) -> list[dict[str, Any]]:
+    """What the client saw. It ends when we do: then the other end of its pair of sockets closes."""
+    ours, its = socket.socketpair()
+
+    def listen() -> None:
+        if ours.recv(1):  # nothing where the client ended before
+            warmed()
+
+    listening = threading.Thread(target=listen, daemon=True)
+    listening.start()
     try:
-        with subprocess.Popen(
-            [sys.executable, *CLIENT, str(its)],
+        with its, subprocess.Popen(
+            [sys.executable, *CLIENT, str(its.fileno())],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            start_new_session=True, pass_fds=(its,),
+            start_new_session=True, pass_fds=(its.fileno(),),
         ) as client:  # fmt: skip
             try:
                 said, complaint = client.communicate(json.dumps(plan).encode(), timeout_s + GRACE_S)
@@ -168,8 +180,8 @@ def _carried_out(plan: dict[str, Any], timeout_s: float) -> list[dict[str, Any]]
             finally:
                 client.kill()
     finally:
-        os.close(ours)
-        os.close(its)
+        listening.join()
+        ours.close()
     if client.returncode:
         last = complaint.decode(errors="replace").strip().rpartition("\n")[2]
         raise LoadFailed(f"the load client failed: {last}", "Report it with the scenario.")

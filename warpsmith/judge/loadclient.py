@@ -2,10 +2,10 @@
 
     python -P start.py warpsmith.judge.loadclient LIFE
 
-JSON on standard input says what to send, JSON on standard output what was seen. LIFE is the end of a pipe: when its
-other end closes, whoever asked is gone, and the client ends. One thread, one epoll, no garbage collection, timers of
-the kernel: nothing here waits for anything but the server. Where the kernel says when bytes arrived, that counts, and
-not when this process came to read them.
+JSON on standard input says what to send, JSON on standard output what was seen. LIFE is a socket: a byte there says
+that the warm-up is over, and when its other end closes, whoever asked is gone, and the client ends. One thread, one
+epoll, no garbage collection, timers of the kernel: nothing here waits for anything but the server. Where the kernel
+says when bytes arrived, that counts, and not when this process came to read them.
 """
 
 from __future__ import annotations
@@ -173,11 +173,13 @@ def main() -> None:
     plan = json.load(sys.stdin)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    client = Client(plan, int(sys.argv[-1]))
+    life = int(sys.argv[-1])
+    client = Client(plan, life)
     gc.collect()
     gc.freeze()
     gc.disable()
     client.run(plan["warmup"])
+    os.write(life, b"w")
     seen = client.run(plan["counted"])
     begin = min(exchange.planned for exchange in seen)
     sys.stdout.write(json.dumps([said(exchange, begin) for exchange in seen], separators=(",", ":")) + "\n")

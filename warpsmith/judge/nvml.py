@@ -19,6 +19,8 @@ _UNCORRECTED, _VOLATILE = 1, 0
 _EVENT_XID = 8
 _TEXT = 96
 """Bytes of a UUID or a name, at most (nvml.h)."""
+_UNTOLD = (1 << 64) - 1
+"""What stands for bytes that the driver does not tell (NVML_VALUE_NOT_AVAILABLE)."""
 _MORE_PROCESSES = 32
 """Room for those that begin between two calls."""
 SLOWED = {
@@ -54,6 +56,8 @@ class Process:
 
     pid: int
     name: str
+    held_bytes: int | None = None
+    """Memory of that GPU that it holds; None where the driver does not tell it by process."""
 
 
 @dataclass(frozen=True)
@@ -177,18 +181,24 @@ def _divided(nvml: _Library, device: ctypes.c_void_p) -> bool:
 
 
 def _gpu(nvml: _Library, device: ctypes.c_void_p, index: str, unusable: str = "") -> Gpu:
-    memory = _Memory()
-    with suppress(OSError):  # not every container may ask
-        nvml.ask("nvmlDeviceGetMemoryInfo", device, ctypes.byref(memory))
+    memory = _memory(nvml, device)
     return Gpu(
         index=index,
         uuid=nvml.text("nvmlDeviceGetUUID", device),
         name=nvml.text("nvmlDeviceGetName", device),
-        memory_bytes=int(memory.total),
-        free_bytes=int(memory.free),
+        memory_bytes=int(memory.total) if memory else 0,
+        free_bytes=int(memory.free) if memory else 0,
         processes=_processes(nvml, device),
         unusable=unusable,
     )
+
+
+def _memory(nvml: _Library, device: ctypes.c_void_p) -> _Memory | None:
+    memory = _Memory()
+    with suppress(OSError):  # not every container may ask
+        nvml.ask("nvmlDeviceGetMemoryInfo", device, ctypes.byref(memory))
+        return memory
+    return None
 
 
 def _processes(nvml: _Library, device: ctypes.c_void_p) -> tuple[Process, ...] | None:
@@ -200,7 +210,10 @@ def _processes(nvml: _Library, device: ctypes.c_void_p) -> tuple[Process, ...] |
         found = (_Process * count.value)()
         with suppress(OSError):
             nvml.ask(function, device, ctypes.byref(count), found)
-            return tuple(Process(one.pid, program(one.pid)) for one in found[: count.value])
+            return tuple(
+                Process(one.pid, program(one.pid), None if one.bytes == _UNTOLD else int(one.bytes))
+                for one in found[: count.value]
+            )
     return None
 
 
@@ -209,6 +222,40 @@ def program(pid: int) -> str:
     with suppress(OSError):
         return Path(f"/proc/{pid}/comm").read_text().strip()
     return "a process that is not to be seen from here"
+
+
+class Holders:
+    """Who holds memory of one GPU or slice, by its UUID; open from the first to the last question, for opening the
+    library takes long enough to disturb who computes. Raises OSError where the library is missing or does not know it.
+    """
+
+    def __init__(self, uuid: str) -> None:
+        self._nvml = _Library()
+        try:
+            self._device = self._found(uuid)
+        except OSError:
+            self.close()
+            raise
+
+    def _found(self, uuid: str) -> ctypes.c_void_p:
+        """The device of 32 digits, of which only the library knows whether they are of a GPU or of a slice."""
+        try:
+            return self._nvml.handle("nvmlDeviceGetHandleByUUID", f"GPU-{dashed(uuid)}".encode())
+        except OSError:
+            return self._nvml.handle("nvmlDeviceGetHandleByUUID", f"MIG-{dashed(uuid)}".encode())
+
+    def close(self) -> None:
+        """Give the library back."""
+        self._nvml.ask("nvmlShutdown")
+
+    def processes(self) -> tuple[Process, ...] | None:
+        """Who computes on it now; None where that cannot be told from here."""
+        return _processes(self._nvml, self._device)
+
+    def used(self) -> int | None:
+        """Bytes of it that are in use by anybody; None where that cannot be told."""
+        memory = _memory(self._nvml, self._device)
+        return None if memory is None else int(memory.used)
 
 
 class Nvml:

@@ -13,7 +13,7 @@ from warpsmith.judge.evidence import Side
 from warpsmith.judge.failures import CandidateFailed, WorkerKilled, WorkerLost, ended_for_memory
 from warpsmith.judge.workspaces import environment, overlaid
 from warpsmith.model.evaluation import Status
-from warpsmith.model.harness import ServingTask
+from warpsmith.model.harness import ScenarioReport, ServingTask
 from warpsmith.model.target import Target
 from warpsmith.serving.process import Running, ServerFailed, start
 
@@ -37,6 +37,10 @@ class Life:
     """Loads so far."""
     resident: int | None = None
     """Resident bytes of the running server before its first load."""
+    grown_gpu: int = 0
+    """Bytes by which it has grown on the GPU, over the loads of the running server."""
+    reports: list[ScenarioReport] = field(default_factory=list)
+    """Of the load under way."""
 
     @property
     def name(self) -> str:
@@ -56,7 +60,7 @@ class Life:
 
     def stop(self) -> None:
         """End the server with all that it started; safe at any time."""
-        running, self.running, self.resident = self.running, None, None
+        running, self.running, self.resident, self.grown_gpu = self.running, None, None, 0
         if running is not None:
             running.stop()
 

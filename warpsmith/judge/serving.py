@@ -8,6 +8,7 @@ meets questions of its own: nothing that an earlier one saw helps.
 from __future__ import annotations
 
 import random
+import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 from warpsmith.errors import TaskAtFault, WarpsmithError
 from warpsmith.judge.evidence import Side
 from warpsmith.judge.failures import CandidateFailed
+from warpsmith.judge.gpumemory import GpuMemory, Held
 from warpsmith.judge.load import observe, report
 from warpsmith.judge.parity import (
     Answer,
@@ -56,6 +58,8 @@ class KeptLoad(Record):
     """From 1."""
     grown_bytes: int
     """How much resident memory had grown since the first load began."""
+    grown_gpu_bytes: int = 0
+    """How much it had grown on the GPU, in the loads of that server so far; 0 where that is not watched."""
     report: LoadReport
 
 
@@ -87,6 +91,7 @@ class ServingHarness:
         self.of_loads: list[list[list[Answer]]] = []
         """By pair, scenario and spot."""
         self.servers = Servers(self.task, request.target, folder)
+        self.gpu_memory = GpuMemory(self.task.server, request.target)
         self.found: list[Found] = []
         self.kept_loads: list[KeptLoad] = []
         self.verified_under_load = 0
@@ -111,10 +116,22 @@ class ServingHarness:
             "sandbox: none; servers have this user's files, network and rights",
             f"warm-up: parity, then requests that do not count ({warm})",
             "seeds: prompts, lengths and arrivals are new for each pair, and alike for both sides",
-            f"{memory}; that of a GPU is not watched",
+            f"{memory}{self.gpu_memory.said}",
             "load: warpsmith's own client, a process beside the server on the same machine",
+            *self._first_loads_said(),
             *self._parity_said(),
         )
+
+    def _first_loads_said(self) -> tuple[str, ...]:
+        """Whether servers that are kept did otherwise in their first load: then their warm-up was too short."""
+        name, ratios = self.task.objective.metric, []
+        for side in {kept.side: None for kept in self.kept_loads}:
+            values = [kept.report.metrics.get(name, 0.0) for kept in self.kept_loads if kept.side == side]
+            if len(values) > 1 and all(values):
+                ratios.append(f"{side} {values[0] / statistics.median(values[1:]):.3f}")
+        if self.alone or not ratios:
+            return ()
+        return (f"first loads: {name} there over the median of the later ones: {', '.join(ratios)}",)
 
     def _parity_said(self) -> tuple[str, ...]:
         if not self.found:
@@ -149,29 +166,55 @@ class ServingHarness:
         if life.resident is None:
             life.resident = life.live.resident_bytes
 
-    def sample(self, side: Side, workload: Workload) -> dict[str, float]:
-        """The scores of all scenarios, each with this pair's seed."""
-        life = self.servers.of(side)
-        pair, life.loaded = life.loaded, life.loaded + 1
-        reports: list[ScenarioReport] = []
-        try:
-            for planned, right in zip(self.loads[pair], self.of_loads[pair], strict=True):
-                with blamed(life):
-                    self._load(life, planned, right, reports)
-        finally:
-            suite = LoadReport(model=self.task.server.model, url=life.live.url, scenarios=tuple(reports))
-            kept = KeptLoad(side=side.folder.name, pair=life.loaded, grown_bytes=life.grown, report=suite)
-            self.kept_loads.append(kept)
-            with (self.folder / LOADS).open("a") as file:  # what was measured outlives an interruption
-                file.write(f"{kept.model_dump_json()}\n")
-        return suite.metrics
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The scenarios."""
+        return tuple(scenario.name for scenario in self.task.scenarios)
 
-    def _load(self, life: Life, planned: Planned, right: list[Answer], reports: list[ScenarioReport]) -> None:
+    def sample(self, side: Side, workload: Workload, part: str) -> dict[str, float]:
+        """The scores of one scenario, with this pair's seed."""
+        life = self.servers.of(side)
+        number = self.parts.index(part)
+        if number == 0:
+            life.loaded, life.reports = life.loaded + 1, []
+        pair = life.loaded - 1
+        over = True
+        try:
+            with blamed(life):
+                self._load(life, self.loads[pair][number], self.of_loads[pair][number])
+            over = part == self.parts[-1]
+        finally:
+            if over:
+                self._keep(life)
+        return self._suite(life, life.reports[-1]).metrics
+
+    def _keep(self, life: Life) -> None:
+        """Write the load down that is over; what was measured outlives an interruption."""
+        kept = KeptLoad(
+            side=life.name, pair=life.loaded, grown_bytes=life.grown, grown_gpu_bytes=life.grown_gpu,
+            report=self._suite(life, *life.reports),
+        )  # fmt: skip
+        self.kept_loads.append(kept)
+        with (self.folder / LOADS).open("a") as file:
+            file.write(f"{kept.model_dump_json()}\n")
+
+    def _suite(self, life: Life, *reports: ScenarioReport) -> LoadReport:
+        return LoadReport(model=self.task.server.model, url=life.live.url, scenarios=reports)
+
+    def _load(self, life: Life, planned: Planned, right: list[Answer]) -> None:
         """One scenario; its report is kept whatever is wrong with it."""
         scenario = planned.scenario
-        seen = observe(life.live.url, self.task.server.model, scenario, timeout_s=self.task.timeout_s)
-        reports.append(report(scenario, seen))
-        self._answered(scenario, reports[-1])
+        held: list[Held | None] = []
+
+        def look() -> None:
+            held.append(self.gpu_memory.held(life.live.processes))
+
+        seen = observe(life.live.url, self.task.server.model, scenario, timeout_s=self.task.timeout_s, warmed=look)
+        look()
+        if len(held) > 1:
+            life.grown_gpu += self.gpu_memory.growth(held[0], held[-1])
+        life.reports.append(report(scenario, seen))
+        self._answered(scenario, life.reports[-1])
         life.live.check()
         self._not_grown(life, scenario)
         rule = self.task.parity.model_copy(update={"mode": "tokens"})
@@ -190,6 +233,10 @@ class ServingHarness:
     def metric(self, name: str) -> tuple[str, Direction]:
         """By the score; the scenario's name stands before it."""
         return SCORES[name.partition(".")[2]]
+
+    def close(self) -> None:
+        """Ask the driver no more."""
+        self.gpu_memory.close()
 
     def kept(self) -> Mapping[str, bytes]:
         """The loads, a line each, and the end of each server's log."""
@@ -257,6 +304,12 @@ class ServingHarness:
                 Status.leaked,
                 f"after scenario {scenario.name} the server holds {grown >> 20} MiB more than before it was loaded,"
                 f" and {most >> 20} MiB may be",
+            )
+        if life.grown_gpu > (most := self.task.server.gpu_growth_bytes):
+            raise CandidateFailed(
+                Status.leaked,
+                f"after scenario {scenario.name} the server holds {life.grown_gpu >> 20} MiB more of the GPU's memory"
+                f" than when it was warm, and {most >> 20} MiB may be",
             )
 
 

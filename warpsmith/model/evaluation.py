@@ -25,7 +25,7 @@ class Status(StrEnum):
     not_ready = "not_ready"
     """A server that did not answer in time that it is ready."""
     leaked = "leaked"
-    """A server whose resident memory grew beyond the task's limit while it was loaded."""
+    """A server whose memory, of the machine or of a GPU, grew beyond the task's limit while it was loaded."""
     cheated = "cheated"
     bad_report = "bad_report"
     """What a harness printed is no document with the metrics that the task names."""

@@ -139,6 +139,10 @@ class Server(Record):
     """Time that it has to end by itself once it is told to; then it is killed with all that it started."""
     growth_bytes: Annotated[int, Field(gt=0)] = 1 << 30
     """Most growth of its resident memory while it is loaded; more is a leak."""
+    gpu_growth_bytes: Annotated[int, Field(gt=0)] = 4 << 30
+    """The same of the memory that it holds on a GPU, from the end of each scenario's warm-up on. Allocators that cache
+    still grow a little then, with the longest prompts that come at once.
+    """
     beside: bool = False
     """Two of them fit beside each other on a GPU: at a screen both stay up for all pairs, as they do on the CPU."""
 

@@ -97,9 +97,10 @@ def _runs(task: CommandTask | ServingTask) -> tuple[str, ...]:
     else:
         started = f"the OpenAI-compatible server over the backend {server.backend}"
     options = ", ".join(f"{k} = {v}" for k, v in server.options.items())
+    gpu = f", and on the GPU by {server.gpu_growth_bytes >> 20} MiB" if task.hardware == "cuda" else ""
     return (
         f"served by {started}, ready within {server.ready_s:g} s" + (f"; options: {options}" if options else ""),
-        f"its resident memory may grow by {server.growth_bytes / 2**20:.0f} MiB while it is loaded",
+        f"its resident memory may grow by {server.growth_bytes >> 20} MiB while it is loaded{gpu}",
         f"each scenario is done within {task.timeout_s:g} s",
     )
 

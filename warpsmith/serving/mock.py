@@ -52,6 +52,9 @@ class Knobs:
     """Requests that may wait; beyond, they are refused with status 429. 0: any number."""
     load_ms: float = 0.0
     """From start to ready."""
+    cold_requests: int = 0
+    """Requests after the start during which steps take ``cold_factor`` times as long."""
+    cold_factor: float = 4.0
     context: int = 32768
     """Tokens of prompt and answer together, at most."""
     answer_tokens: int = 0
@@ -108,7 +111,7 @@ class Mock:
             time.sleep(1.0)
 
     def warm_up(self) -> None:
-        """Nothing is slow the first time."""
+        """Nothing: what is slow at first is so for requests (``cold_requests``)."""
 
     @property
     def limits(self) -> Limits:
@@ -193,7 +196,8 @@ class Mock:
             request.unread -= part
             read += part
         prefill = read / k.prefill_tok_s if k.prefill_tok_s else 0.0
-        return (k.step_ms + k.request_ms * len(self._running)) / 1e3 + prefill
+        cold = k.cold_factor if self._seen <= k.cold_requests else 1.0
+        return cold * ((k.step_ms + k.request_ms * len(self._running)) / 1e3 + prefill)
 
     def _emit(self) -> None:
         """A token for each request in the step whose prompt is read."""

@@ -157,7 +157,8 @@ def _of_harness(evaluation: Evaluation, task: CommandTask | ServingTask) -> str:
         case Status.not_ready if isinstance(task, ServingTask):
             return f"ready within {task.server.ready_s:g} s"
         case Status.leaked if isinstance(task, ServingTask):
-            return f"resident memory that grows by at most {task.server.growth_bytes / 2**20:.0f} MiB under load"
+            gpu = f", and on the GPU by {task.server.gpu_growth_bytes >> 20} MiB" if task.hardware == "cuda" else ""
+            return f"resident memory that grows by at most {task.server.growth_bytes >> 20} MiB under load{gpu}"
         case Status.crashed:
             return "a run that ends with status 0" if isinstance(task, CommandTask) else "a server that stays up"
     return ""
