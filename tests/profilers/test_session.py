@@ -26,7 +26,7 @@ MEASURED = Result(outcome=Fault(what="measured"), seconds=0.0)
 def test_steps_go_to_who_carries_them_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_: str | None, what: str
 ) -> None:
-    monkeypatch.setattr(session, "measure", lambda folder, kills: MEASURED)
+    monkeypatch.setattr(session, "measure", lambda folder, kills, tell: MEASURED)
     if request_ is not None:
         (tmp_path / "request.json").write_text(request_)
     outcome = session.answer(tmp_path, Kills()).outcome
