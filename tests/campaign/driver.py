@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.projects import calibrate
@@ -15,7 +16,7 @@ SCRIPTED = Path(__file__).parent.parent / "scripted_judge.py"
 
 
 class ScriptedWorkspace(Workspace):
-    def session(self, name: str) -> Session:
+    def session(self, name: str, tell: Callable[[str], None] | None = None) -> Session:
         log = self.home / "logs" / "judge.log"
         return Session((sys.executable, str(SCRIPTED), str(self.home / "finished.log")), log)
 
