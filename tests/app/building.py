@@ -46,12 +46,17 @@ def built(source: str) -> Path:
     return made
 
 
+def needs(*programs: str) -> None:
+    """Skip the test where one of them is not installed."""
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not here")
+
+
 @lru_cache(maxsize=16)
 def compiled(source: Path, *flags: str) -> Path:
     """A program, or a cubin with ``-cubin``, of CUDA C++."""
-    nvcc = shutil.which("nvcc")
-    if nvcc is None:
-        pytest.skip("nvcc is not here")
+    needs("nvcc")
     made = _folder() / (f"{source.stem}.cubin" if "-cubin" in flags else source.stem)
-    subprocess.run((nvcc, "-O2", "-std=c++17", "-arch=sm_90", *flags, "-o", str(made), str(source)), check=True)
+    subprocess.run(("nvcc", "-O2", "-std=c++17", "-arch=sm_90", *flags, "-o", str(made), str(source)), check=True)
     return made

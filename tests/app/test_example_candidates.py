@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.building import EXAMPLES
+from tests.app.building import EXAMPLES, needs
 from tests.app.capturing import TRANSPOSE, Allocation, Run, function, transposes
 from warpsmith.app.capturesource import extract
 from warpsmith.app.capturetask import Signature, TaskMaker
@@ -56,9 +56,7 @@ def test_the_sums_keep_the_grid(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_tiled_one_is_written_into_the_application_and_compiles(tmp_path: Path) -> None:
-    nvcc = shutil.which("nvcc")
-    if nvcc is None:
-        pytest.skip("nvcc is not here")
+    needs("nvcc")
     root = tmp_path / "app"
     shutil.copytree(APP, root, ignore=shutil.ignore_patterns("build", ".warpsmith"))
     described, blobs = load_app(root), Blobs(tmp_path / "blobs")
@@ -68,5 +66,5 @@ def test_the_tiled_one_is_written_into_the_application_and_compiles(tmp_path: Pa
     assert "dim3(32, 8, 1)>>>" in others["src/main.cu"]
     for name, text in {place.path: place.text, **others}.items():
         (root / name).write_text(text)
-    argv = (nvcc, "-std=c++17", "-arch=sm_90", "-o", tmp_path / "transpose", root / "src" / "main.cu")
+    argv = ("nvcc", "-std=c++17", "-arch=sm_90", "-o", tmp_path / "transpose", root / "src" / "main.cu")
     subprocess.run(argv, check=True)

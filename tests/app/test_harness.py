@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.app.building import EXAMPLES
+from tests.app.building import EXAMPLES, needs
 from tests.app.capturing import TRANSPOSE, transposes
 from warpsmith.app.capturesource import BEGIN, END, extract
 from warpsmith.app.capturetask import Signature, TaskMaker
@@ -50,12 +49,10 @@ def observed(symbol: str, grid: tuple[int, int, int], block: tuple[int, int, int
 
 
 def compiles(text: str, folder: Path) -> None:
-    nvcc = shutil.which("nvcc")
-    if nvcc is None:
-        pytest.skip("nvcc is not here")
+    needs("nvcc")
     (folder / "harness.cu").write_text(text)
     subprocess.run(
-        (nvcc, "-std=c++17", "-arch=sm_90", "-o", str(folder / "harness"), str(folder / "harness.cu")), check=True
+        ("nvcc", "-std=c++17", "-arch=sm_90", "-o", str(folder / "harness"), str(folder / "harness.cu")), check=True
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.app.building import needs
 from tests.app.products import HERE, product
 from warpsmith.app.commands import end_leftovers, leftovers
 from warpsmith.app.journal import Journal
@@ -75,9 +76,7 @@ def c_product(folder: Path) -> Application:
 
 def rust_norms(folder: Path) -> Application:
     """Rust, cargo and nvcc. Where no device is, its runs cannot be real: a script tells the two binaries apart."""
-    for program in ("cargo", "nvcc"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not here")
+    needs("cargo", "nvcc")
     root = folder / "app"
     shutil.copytree(HERE.parent / "rust-norms", root, ignore=shutil.ignore_patterns("target", ".warpsmith", "*.a"))
     page, binary = root / "app.toml", "target/release/rust-norms"

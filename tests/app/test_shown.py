@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.app.building import needs
+
 ROOT = Path(__file__).parents[2]
 PARTS = {
     "show-observe": {"transpose", "rust", "graph", "triton", "torch", "overhead"},
@@ -40,8 +42,7 @@ def test_bad_usage_says_what_is_right(script: str, tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="here is a GPU")
 @pytest.mark.parametrize("script", PARTS)
 def test_without_a_gpu_nothing_is_shown_and_that_is_no_success(script: str, tmp_path: Path) -> None:
-    if shutil.which("nvcc") is None:
-        pytest.skip("nvcc is not here")
+    needs("nvcc")
     status, said, summary = shown(script, tmp_path, "--only", sorted(PARTS[script])[0])
     assert status == 1, said
     assert summary["unfit"] and not summary["claims"]
@@ -51,9 +52,7 @@ def test_without_a_gpu_nothing_is_shown_and_that_is_no_success(script: str, tmp_
 @pytest.mark.slow
 @pytest.mark.parametrize("script", PARTS)
 def test_the_dry_run_builds_everything(script: str, tmp_path: Path) -> None:
-    for program in ("cargo", "nvcc"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not here")
+    needs("cargo", "nvcc")
     status, said, summary = shown(script, tmp_path, "--dry-run")
     assert status == 0, said[-3000:]
     assert summary["claims"] and all(c["right"] for c in summary["claims"])
@@ -64,9 +63,7 @@ def test_the_dry_run_builds_everything(script: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("script", ["show-observe", "show-integrate"])
 def test_without_cargo_the_rust_part_is_carried(script: str, tmp_path: Path) -> None:
     """Made here by cargo, and linked by nvcc alone."""
-    for program in ("cargo", "nvcc"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not here")
+    needs("cargo", "nvcc")
     rust = tmp_path / "rust-norms"
     shutil.copytree(ROOT / "examples/apps/rust-norms", rust, ignore=shutil.ignore_patterns("target"))
     subprocess.run(("cargo", "build", "--release", "--offline", "--quiet", "--lib"), cwd=rust, check=True)

@@ -33,7 +33,7 @@ AGREED_NS = 250
 """The median over calls of what outside and inside differ by: +-30 ns is seen, single calls show +-120 ns."""
 LATE_NS = 30_000
 """The median, over as many calls as are remembered, of the time from the last stamp to the stream's end: 2.3 us is
-seen, 11 us with much printf. Over five calls honest kernels showed 31 and 32 us on a busy host, once in 350 tests.
+seen, 11 us with much printf. Over five calls honest kernels showed 32 and 31 us, once in 72 and once in 352 tests.
 """
 DRIFT = 1024
 """Two clocks may run apart by one part of so many: 3e-6 is seen, and NTP may slew the processor's by 5e-4."""
