@@ -8,6 +8,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -15,8 +16,8 @@ import pytest
 
 from tests.app.building import EXAMPLES, PROGRAMS, compiled, shared
 from warpsmith.app.buckets import Execution, executions
-from warpsmith.app.injection import Ask, Capture, SwapRule, environment
-from warpsmith.app.library import library
+from warpsmith.app.injection import Ask, Capture, SwapRule, counting, environment
+from warpsmith.app.library import counter, library
 from warpsmith.app.log import Log, read_logs
 from warpsmith.app.observe import overhead
 from warpsmith.app.probe import probe
@@ -60,6 +61,12 @@ def plain(*argv: object) -> subprocess.CompletedProcess[str]:
 def watched(folder: Path, *argv: object, **ask: object) -> tuple[subprocess.CompletedProcess[str], list[Log]]:
     folder.mkdir(exist_ok=True)
     variables = environment(library(shared("cache")), Ask(folder, **ask), os.environ)  # type: ignore[arg-type]
+    ran = subprocess.run([str(a) for a in argv], env=variables, capture_output=True, text=True, check=False)
+    return ran, read_logs(folder)
+
+
+def counted(folder: Path, *argv: object) -> tuple[subprocess.CompletedProcess[str], list[Log]]:
+    variables = counting(counter(shared("cache")), folder, os.environ)
     ran = subprocess.run([str(a) for a in argv], env=variables, capture_output=True, text=True, check=False)
     return ran, read_logs(folder)
 
@@ -250,8 +257,29 @@ def test_several_processes_have_their_own_logs(tmp_path: Path) -> None:
 
 
 def test_counting_alone_counts(tmp_path: Path) -> None:
-    _, (log,) = watched(tmp_path, graph(), 5, record=False, times=False)
+    ran, (log,) = counted(tmp_path, graph(), 5)
+    assert (ran.returncode, ran.stdout) == (0, plain(graph(), 5).stdout)
     assert (log.launched, log.graph_launched, log.launches, log.recording) == (2 + 2 + 1 + 1, 8, [], False)
+
+
+@pytest.mark.parametrize("end", ["return", "_exit", "kill", "fork", "fork-before", "exec", "slow_exit"])
+def test_the_counter_counts_however_a_process_ends(tmp_path: Path, end: str) -> None:
+    before = plain(lives(), end)
+    ran, logs = counted(tmp_path, lives(), end)
+    assert (ran.returncode, ran.stdout) == (before.returncode, before.stdout)
+    assert [log.launched for log in logs] == {"fork": [2], "exec": [1, 1]}.get(end, [1])
+
+
+@pytest.mark.parametrize("program", ["torch-layers/infer.py", "triton-softmax/softmax.py"])
+def test_the_counter_counts_what_is_recorded_of_a_framework(tmp_path: Path, program: str) -> None:
+    argv = (sys.executable, EXAMPLES / program, "--repeat", 2)
+    numbers = []
+    for name, look in (("recorded", watched), ("counted", counted)):
+        (tmp_path / name).mkdir()
+        ran, logs = look(tmp_path / name, *argv)
+        assert ran.returncode == 0, ran.stderr
+        numbers.append((sum(log.launched for log in logs), sum(log.graph_launched for log in logs)))
+    assert numbers[0] == numbers[1] > (0, 0)
 
 
 def test_only_what_is_named_is_recorded(tmp_path: Path) -> None:

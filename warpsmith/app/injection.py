@@ -1,4 +1,4 @@
-"""What the injection library is told, and the environment that makes the driver load it into an application."""
+"""What the injection library is told, and the environments that bring it, or the counter, into an application."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from warpsmith.model.launch import Three
 LIBRARY_VARIABLE = "CUDA_INJECTION64_PATH"
 CONFIG_VARIABLE = "WARPSMITH_INJECT"
 CONFIG = "inject.config"
+PRELOAD_VARIABLE = "LD_PRELOAD"
+COUNT_VARIABLE = "WARPSMITH_COUNT"
 MOST_RULES = 256
 ANY: Three = (0, 0, 0)
 _KEEP = 0xFFFFFFFF
@@ -54,10 +56,8 @@ class Ask:
 
     folder: Path
     """For logs and snapshots; must exist."""
-    record: bool = True
-    """Record launches; otherwise they are counted only."""
     times: bool = True
-    """Also the device time of each."""
+    """Record the device time of each launch too."""
     limit_bytes: int = 512 << 20
     """Of each process's log, at most; what does not fit is counted."""
     only: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ class Ask:
     def write(self) -> Path:
         """The file that the library reads. Raises BadInput for names that it could not hold."""
         lines: list[tuple[object, ...]] = [
-            ("folder", self.folder.absolute()), ("record", int(self.record)), ("times", int(self.times)),
+            ("folder", self.folder.absolute()), ("times", int(self.times)),
             ("limit", self.limit_bytes), ("buffer_limit", self.buffer_limit_bytes),
             ("total_limit", self.total_limit_bytes),
         ]  # fmt: skip
@@ -97,6 +97,18 @@ def environment(library: Path, ask: Ask, given: Mapping[str, str]) -> dict[str, 
     if other and Path(other) != library:
         raise BadInput(f"{LIBRARY_VARIABLE} is set to {other}: another tool is attached.", f"Unset {LIBRARY_VARIABLE}.")
     return {**given, LIBRARY_VARIABLE: str(library), CONFIG_VARIABLE: str(ask.write())}
+
+
+def counting(counter: Path, folder: Path, given: Mapping[str, str]) -> dict[str, str]:
+    """``given`` with what loads the counter, whose logs go to ``folder``. Raises BadInput for a path that the dynamic
+    loader could not be told.
+    """
+    if set(" :") & set(str(counter)):
+        raise BadInput(
+            f"{counter}: the loader reads a blank or a colon as an end.", "Set WARPSMITH_HOME to another path."
+        )
+    preloaded = ":".join(p for p in (str(counter), given.get(PRELOAD_VARIABLE, "")) if p)
+    return {**given, PRELOAD_VARIABLE: preloaded, COUNT_VARIABLE: str(folder.absolute())}
 
 
 def _word(value: object) -> str:

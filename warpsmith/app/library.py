@@ -1,6 +1,7 @@
-"""The injection library: where the toolkit's headers and libcupti are, and building it once per toolkit and source.
+"""The libraries that go into an application, each built once per source and compiler, without a GPU or a driver.
 
-Needs a C++ compiler, the CUDA headers and CUPTI, but no GPU and no driver.
+The injection library (``inject/inject.cpp``) needs a C++ compiler, the CUDA headers and CUPTI, and is built once per
+toolkit; the counter (``inject/count.cpp``) needs the compiler alone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from warpsmith.model.base import digest
 SOURCES = Path(__file__).parent / "inject"
 COMPILERS = ("g++", "clang++", "c++")
 OPTIONS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-static-libstdc++", "-static-libgcc")
+LINKED = ("-Wl,--exclude-libs,ALL", "-ldl", "-lpthread")
 """The C++ library is linked in and hidden: the application may bring another one."""
 TIMEOUT_S = 120.0
 LEAST = 12040
@@ -60,26 +62,34 @@ def compiler() -> str:
 
 def library(cache: Path) -> Path:
     """The injection library, built into ``cache`` unless it is there. Raises Missing, and BuildFailed with the log."""
-    kit, with_ = toolkit(), compiler()
+    kit = toolkit()
+    flags = (*(f"-I{p}" for p in kit.includes), str(kit.cupti), f"-Wl,-rpath,{kit.cupti.parent}")
+    return _built(cache, "inject", flags, f"the injection library does not build with {kit.said}", kit.version)
+
+
+def counter(cache: Path) -> Path:
+    """The library that counts launches, built likewise. Raises Missing, and BuildFailed with the log."""
+    return _built(cache, "count", (), "the library that counts launches does not build", 0)
+
+
+def _built(cache: Path, name: str, flags: tuple[str, ...], otherwise: str, version: int) -> Path:
+    with_ = compiler()
     sources = {path.name: path.read_text() for path in sorted(SOURCES.glob("*.[ch]*"))}
-    key = digest([sources, kit.version, str(kit.cupti), [str(p) for p in kit.includes], OPTIONS, _version(with_)])
-    output = cache / "inject" / f"inject-{key[:32]}.so"
+    key = digest([sources, version, flags, OPTIONS, _version(with_)])
+    output = cache / "inject" / f"{name}-{key[:32]}.so"
     if output.is_file():
         return output.absolute()
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="building-", dir=output.parent) as folder:
         made = Path(folder) / output.name
-        command = (
-            with_, *OPTIONS, *(f"-I{p}" for p in kit.includes), "-o", str(made), str(SOURCES / "inject.cpp"),
-            str(kit.cupti), f"-Wl,-rpath,{kit.cupti.parent}", "-Wl,--exclude-libs,ALL", "-ldl", "-lpthread",
-        )  # fmt: skip
+        command = (with_, *OPTIONS, "-o", str(made), str(SOURCES / f"{name}.cpp"), *flags, *LINKED)
         try:
             ran = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
         except subprocess.TimeoutExpired:
-            raise BuildFailed(f"{with_} took longer than {TIMEOUT_S:g} s for the injection library.") from None
+            raise BuildFailed(f"{otherwise}: {with_} took longer than {TIMEOUT_S:g} s.") from None
         if ran.returncode:
             first = next((line for line in ran.stderr.splitlines() if "error" in line), ran.stderr[-300:])
-            raise BuildFailed(f"the injection library does not build with {kit.said}: {first}", ran.stderr)
+            raise BuildFailed(f"{otherwise}: {first}", ran.stderr)
         os.replace(made, output)
     return output.absolute()
 

@@ -52,7 +52,7 @@ class Log:
     parent: int
     started_ns: int
     recording: bool
-    """Whether launches were recorded, or counted only."""
+    """Whether launches were recorded; the counter only counts them."""
     launched: int
     """Kernel launches that were asked for, those that went into graphs among them."""
     graph_launched: int

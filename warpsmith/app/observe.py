@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
@@ -19,8 +19,8 @@ from pydantic import ValidationError
 
 from warpsmith.app import traced
 from warpsmith.app.buckets import USUAL, Choice, Execution, executions, kernels
-from warpsmith.app.injection import Ask, environment
-from warpsmith.app.library import library
+from warpsmith.app.injection import Ask, counting, environment
+from warpsmith.app.library import counter, library
 from warpsmith.app.log import Log, read_logs
 from warpsmith.app.probe import probe
 from warpsmith.app.running import App, Ended, binaries, run
@@ -209,21 +209,19 @@ def reusable(app: App, folder: Path, choice: Choice) -> tuple[Observation | None
 
 def overhead(app: App, home: Path, limit_s: float | None, runs: int = OVERHEAD_RUNS) -> tuple[Overhead, ...]:
     """What watching costs this application: plain, counted and recorded in turns. Raises Missing, BuildFailed."""
-    built = library(home / "cache")
-    ways: dict[str, Ask | None] = {
-        "plain": None,
-        "counted": Ask(Path("."), record=False, times=False),
-        "recorded": Ask(Path(".")),
+    built, counts = library(home / "cache"), counter(home / "cache")
+    ways: dict[str, Callable[[Path], Mapping[str, str]]] = {
+        "plain": lambda _: app.environment,
+        "counted": lambda place: counting(counts, place, app.environment),
+        "recorded": lambda place: environment(built, Ask(place), app.environment),
     }
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     ends: dict[str, set[tuple[int | None, str]]] = {way: set() for way in ways}
     launches = dict.fromkeys(ways, 0)
     for _ in range(runs):
-        for way, ask in ways.items():
+        for way, variables in ways.items():
             with tempfile.TemporaryDirectory(prefix="warpsmith-overhead-") as place, tempfile.TemporaryFile() as said:
-                asked = None if ask is None else Ask(Path(place), ask.record, ask.times)
-                variables = app.environment if asked is None else environment(built, asked, app.environment)
-                ended = run(app, variables, limit_s=limit_s, stdout=said)
+                ended = run(app, variables(Path(place)), limit_s=limit_s, stdout=said)
                 if ended.status is None:
                     raise WarpsmithError("the application did not end by itself.", "Give it a shorter problem.")
                 said.seek(0)

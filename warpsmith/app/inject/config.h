@@ -31,7 +31,7 @@ struct Wanted {
 
 struct Config {
     std::string folder;
-    bool record = false, times = false;
+    bool times = false;
     uint64_t limit = uint64_t(1) << 30;
     uint64_t buffer_limit = uint64_t(1) << 28, total_limit = uint64_t(1) << 33;
     std::vector<std::string> only;
@@ -62,7 +62,6 @@ struct Config {
             return std::array<uint32_t, 3>{uint32_t(number(i)), uint32_t(number(i + 1)), uint32_t(number(i + 2))};
         };
         if (key == "folder" && f.size() == 2) folder = f[1];
-        else if (key == "record" && f.size() == 2) record = number(1);
         else if (key == "times" && f.size() == 2) times = number(1);
         else if (key == "limit" && f.size() == 2) limit = number(1);
         else if (key == "buffer_limit" && f.size() == 2) buffer_limit = number(1);

@@ -28,7 +28,7 @@ struct Header {
     uint64_t times_dropped;     // activity records that CUPTI itself dropped
     uint64_t finished;          // 1 once the process ended by exit() or by returning from main
     uint64_t missed;            // launches of a kernel with swap rules, none of which fitted
-    uint64_t mode;              // 0 count, 1 record
+    uint64_t mode;              // 0 the counter's, 1 the injection library's
     uint64_t hits[MOST_RULES];  // swaps made, by rule
 };
 static_assert(sizeof(Header) <= HEADER_BYTES);

@@ -159,7 +159,7 @@ void leave(CUpti_CallbackId id, const CUpti_CallbackData *data) {
     Asked &said = asked();
     if (!mine.windows.empty()) state->snapshots.after(&mine.windows);
     mine.windows.clear();
-    if (said.info->watched && state->config.record) {
+    if (said.info->watched) {
         format::Launch &record = said.record;
         Shape shape;
         understand(id, data, false, &mine, &shape);
@@ -182,7 +182,6 @@ void leave(CUpti_CallbackId id, const CUpti_CallbackData *data) {
 
 void graph_launched(const CUpti_CallbackData *data) {
     state->journal.add(&format::Header::graph_launches);
-    if (!state->config.record) return;
     const auto *p = static_cast<const cuGraphLaunch_params *>(data->functionParams);
     format::GraphLaunch record{};
     record.head.kind = format::GRAPH_LAUNCH;
@@ -265,14 +264,6 @@ void CUPTIAPI on_callback(void *, CUpti_CallbackDomain domain, CUpti_CallbackId 
         if (id == CUPTI_CBID_RESOURCE_MODULE_LOADED && call().nested && !state->config.rules.empty()) return;
         on_resource(id, static_cast<const CUpti_ResourceData *>(data));
     }
-}
-
-// Counting alone: nothing is looked at, so that watching costs as little as it can.
-void CUPTIAPI on_counted(void *, CUpti_CallbackDomain, CUpti_CallbackId id, const void *data) {
-    if (static_cast<const CUpti_CallbackData *>(data)->callbackSite != CUPTI_API_ENTER) return;
-    if (!at_work.load(std::memory_order_relaxed)) return;
-    const bool graph = id == CUPTI_DRIVER_TRACE_CBID_cuGraphLaunch || id == CUPTI_DRIVER_TRACE_CBID_cuGraphLaunch_ptsz;
-    state->journal.add(graph ? &format::Header::graph_launches : &format::Header::launches);
 }
 
 void CUPTIAPI give_buffer(uint8_t **buffer, size_t *size, size_t *most) {
@@ -427,9 +418,7 @@ std::string reason(const char *what, CUptiResult result) {
 }
 
 bool subscribe() {
-    const Config &config = state->config;
-    const bool counting = !config.record && config.wanted.empty() && config.rules.empty();
-    CUptiResult result = cuptiSubscribe(&state->subscriber, counting ? on_counted : on_callback, nullptr);
+    CUptiResult result = cuptiSubscribe(&state->subscriber, on_callback, nullptr);
     if (result != CUPTI_SUCCESS) {
         state->journal.note(true, reason("CUPTI refuses to be subscribed to", result));
         return false;
@@ -462,7 +451,6 @@ bool subscribe() {
         }
     };
     for (CUpti_CallbackId id : launches) enable(CUPTI_CB_DOMAIN_DRIVER_API, id);
-    if (counting) return true;
     for (CUpti_CallbackId id : others) enable(CUPTI_CB_DOMAIN_DRIVER_API, id);
     for (CUpti_CallbackId id : resources) enable(CUPTI_CB_DOMAIN_RESOURCE, id);
     return true;
@@ -488,7 +476,7 @@ extern "C" __attribute__((visibility("default"))) int InitializeInjection(void) 
     if (!config.read(path).empty() || config.rules.size() > format::MOST_RULES) return 1;
     auto *made = new State(std::move(config));
     if (!made->journal.open(made->config.folder, made->config.limit)) return 1;
-    made->journal.header()->mode = made->config.record;
+    made->journal.header()->mode = 1;
     state = made;
     if (!state->driver.load()) {
         state->journal.note(true, "this driver does not say what a kernel's parameters are: CUDA 12.4 or newer is needed");
