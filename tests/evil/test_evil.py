@@ -36,7 +36,7 @@ from warpsmith.analyse.compare import effect, logs, margin, weighted
 from warpsmith.analyse.rates import rate
 from warpsmith.crew import write_step
 from warpsmith.errors import Missing, WarpsmithError
-from warpsmith.judge import devicecalls, hostcalls
+from warpsmith.judge import gpuhostcalls, hostcalls
 from warpsmith.judge.deadline import SHARE
 from warpsmith.judge.machine import detect
 from warpsmith.model.base import digest
@@ -327,7 +327,7 @@ def test_it_ends_as_it_should(case: Case, bay: Bay, desk: Path, table: Table) ->
 
 
 def test_loading_for_ever_ends_before_the_step() -> None:
-    assert max(hostcalls.START_S, devicecalls.START_S) < SHARE * STEP_S
+    assert max(hostcalls.START_S, gpuhostcalls.START_S) < SHARE * STEP_S
 
 
 def test_there_are_enough_of_each() -> None:

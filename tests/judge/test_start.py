@@ -1,4 +1,4 @@
-"""How a judge session starts: from this package, and from nothing that lies in the working directory."""
+"""How a judge session starts, from this package and nothing that lies in the working directory; how it answers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from warpsmith.execute.local import read_result
+from warpsmith.model.step import DONE, Fault
 from warpsmith.surface.workspace import JUDGE
 
 ROOT = Path(__file__).parents[2]
@@ -36,3 +38,14 @@ def test_the_working_directory_would_have_been_imported_from(tmp_path: Path) -> 
     done = subprocess.run(argv, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, input="", text=True,
                           capture_output=True, check=False)  # fmt: skip
     assert "this is not the right one" in done.stderr
+
+
+def test_each_step_is_answered_with_the_line_that_an_executor_waits_for(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+    asked = "".join(f"{folder}\n" for folder in folders)
+    done = subprocess.run(JUDGE, cwd=tmp_path, input=asked, capture_output=True, text=True, check=False)
+    assert (done.stdout.splitlines(), done.stderr) == ([DONE, DONE], "")
+    found = [read_result(folder) for folder in folders]
+    assert all(one is not None and isinstance(one.outcome, Fault) for one in found), "there was no request in them"

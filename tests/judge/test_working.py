@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.judge.test_forking import BEST, ENVIRONMENT, need
-from warpsmith.judge.deviceworking import ForkedWorker, Shown
 from warpsmith.judge.failures import CandidateFailed, WorkerKilled, WorkerLost
 from warpsmith.judge.forking import ForkServer
+from warpsmith.judge.gpuhost import WORKER
+from warpsmith.judge.gpuhostworking import ForkedWorker, Shown
 from warpsmith.judge.machine import detect
 from warpsmith.judge.native import Clock
 from warpsmith.model.evaluation import Status
@@ -136,6 +137,16 @@ def call(command):
     with pytest.raises(CandidateFailed, match="no answer"):
         bay.call(worker, 0, 0.5)
     assert not Path(f"/proc/{first}/stat").exists()
+
+
+def test_the_worker_of_candidates_is_loaded_before_the_fork_without_a_device_library() -> None:
+    server = ForkServer(WORKER, (), (), ENVIRONMENT)
+    try:
+        assert server.lacking == {}, "it is loaded, and waits for requests"
+        mapped = Path(f"/proc/{server.pid}/maps").read_text()
+        assert not any(name in mapped for name in ("libcuda", "libtorch", "numpy"))
+    finally:
+        server.close()
 
 
 def test_a_kill_from_outside_is_not_its_doing(bay: Bay) -> None:

@@ -23,10 +23,8 @@ from pydantic import ValidationError
 
 from warpsmith.execute.line import Ticket, held
 from warpsmith.model.base import digest
-from warpsmith.model.step import KEPT, Fault, Result
+from warpsmith.model.step import DONE, KEPT, Fault, Result
 
-DONE = b"done"
-"""The line that a session answers a step with. Other lines say what it is doing."""
 LOG_TAIL = 2000
 """Characters of the session's log that a fault carries."""
 
@@ -110,7 +108,7 @@ class Session:
                     return False
                 *whole, line = (line + piece).split(b"\n")
                 for said in whole:
-                    if said == DONE:
+                    if said == DONE.encode():
                         return True
                     if self.tell is not None:
                         self.tell(said.decode(errors="replace"))

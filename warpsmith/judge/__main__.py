@@ -26,7 +26,7 @@ from warpsmith.judge.nvml import gpus
 from warpsmith.judge.pin import must_see
 from warpsmith.judge.progress import Progress
 from warpsmith.model.harness import ServingTask
-from warpsmith.model.step import Fault, Outcome, Request, Result
+from warpsmith.model.step import DONE, Fault, Outcome, Request, Result
 from warpsmith.model.target import Target
 from warpsmith.model.task import AppTask, KernelTask
 from warpsmith.store.files import write_atomic
@@ -46,9 +46,9 @@ def make_bench(task: KernelTask, target: Target, scratch: Path, request: Request
         told = (task, target, scratch, cache)
         return AppDeviceBench(*told, cold=request.cold, timeout_s=request.timeout_s, effort=request.step.effort)
     if task.contract == "host" and task.hardware == "cuda":
-        from warpsmith.judge.devicehost import DeviceHostBench
+        from warpsmith.judge.gpuhost import GpuHostBench
 
-        return DeviceHostBench(task, target, scratch, cache, cold=request.cold, timeout_s=request.timeout_s)
+        return GpuHostBench(task, target, scratch, cache, cold=request.cold, timeout_s=request.timeout_s)
     if task.contract == "host":
         from warpsmith.judge.host import HostBench
 
@@ -129,7 +129,7 @@ def serve(answer: Answer | None = None) -> None:
         folder = Path(line.rstrip("\n"))
         result = answer(folder, kills) if answer else carry_out(folder, kills, told)
         write_atomic(folder / "result.json", result.model_dump_json())
-        print("done", flush=True)
+        print(DONE, flush=True)
 
 
 def main(answer: Answer | None = None) -> None:

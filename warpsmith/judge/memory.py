@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from warpsmith.errors import WarpsmithError
+from warpsmith.judge.arrayinterface import DeviceBytes
 from warpsmith.judge.failures import CandidateFailed
 from warpsmith.judge.numeric import Array, TorchNumeric
 from warpsmith.judge.pin import must_be
@@ -123,7 +124,7 @@ class Memory:
 
     def view(self, address: int, size: int) -> Array:
         """The memory as a tensor of bytes, without a copy."""
-        return self.numeric.torch.as_tensor(_Interface(address, size), device=self.numeric.device)
+        return self.numeric.torch.as_tensor(DeviceBytes(address, size), device=self.numeric.device)
 
     def plain_changes(self, pieces: Sequence[Piece]) -> list[bool]:
         """Whether each piece changed, by array functions."""
@@ -143,15 +144,6 @@ class Memory:
             raise ContextLost(f"the judge's CUDA context is lost: {error}") from error
         if two != 2:
             raise ContextLost(f"the judge's CUDA context is lost: 1 * 2 gave {two}")
-
-
-class _Interface:
-    """Device memory under the protocol that torch takes without a copy."""
-
-    def __init__(self, address: int, size: int) -> None:
-        self.__cuda_array_interface__ = {
-            "shape": (size,), "typestr": "|u1", "data": (address, False), "version": 3,
-        }  # fmt: skip
 
 
 class Buffer:

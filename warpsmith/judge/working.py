@@ -2,7 +2,7 @@
 
 A worker runs a candidate's host code, so nothing that it sends is believed beyond that it sent something; an end that
 the judge did not ask for is the candidate's doing, except a SIGKILL. It stands still whenever it is not its turn. No
-device library: hostcalls.py and deviceworking.py say what is started.
+device library: hostcalls.py and gpuhostworking.py say what is started.
 """
 
 from __future__ import annotations

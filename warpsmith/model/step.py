@@ -177,6 +177,8 @@ class ProfileRequest(Record):
     """Folder of the fixtures there, for captured kernels."""
 
 
+DONE = "done"
+"""The line that a session answers a step with, once its result is there. Other lines say what it is doing."""
 KEPT = "kept"
 """The folder of a step's folder whose files belong to its result, such as a profiler's reports."""
 

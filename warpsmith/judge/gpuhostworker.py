@@ -1,8 +1,9 @@
 """The worker of the host contract on a GPU: runs one candidate's calls over device memory that the judge owns.
 
-Loaded by the fork-server, which calls :func:`main` in a fork that is confined already. It owns nothing that matters:
-inputs, expected outputs, clock and verdict stay in the judge's process. After loading the candidate it answers one byte
-per call, and nothing that it says is believed: only the bytes of the outputs count.
+Loaded by the fork-server, which calls :func:`main` in a fork that is confined already; until then it imports the
+standard library and arrayinterface.py only. It owns nothing that matters: inputs, expected outputs, clock and verdict
+stay in the judge's process. After loading the candidate it answers one byte per call, and nothing that it says is
+believed: only the bytes of the outputs count.
 
 A command is one byte: the workload, plus ``COPY`` where the outputs are also to be copied as the next user of the
 stream would see them, before the stream is waited for.
@@ -18,14 +19,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from warpsmith.judge.arrayinterface import DeviceBytes
+
 COPY = 0x80
-
-
-class Bytes:
-    """Device memory under the protocol that torch takes without a copy."""
-
-    def __init__(self, address: int, size: int) -> None:
-        self.__cuda_array_interface__ = {"shape": (size,), "typestr": "|u1", "data": (address, False), "version": 3}
 
 
 class Driver:
@@ -68,7 +64,7 @@ def tensors(torch: Any, driver: Driver, buffers: dict[str, Any]) -> dict[str, An
         if count == 0:  # torch takes no address of an empty array
             made[name] = torch.empty(said["shape"], dtype=kind, device="cuda")
             continue
-        flat = torch.as_tensor(Bytes(driver.open(said["handle"]) + said["offset"], count), device="cuda")
+        flat = torch.as_tensor(DeviceBytes(driver.open(said["handle"]) + said["offset"], count), device="cuda")
         made[name] = flat.view(kind).reshape(said["shape"])
     return made
 

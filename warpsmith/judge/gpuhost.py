@@ -4,7 +4,7 @@ Owns the clock, from "inputs revealed" to "outputs final", and what proves both 
 worker is stopped and a kernel of the judge watches that nobody computes (onlooker.py). When the worker has answered,
 the judge copies the outputs to memory that no worker can reach, waits for that copy, and only then stops the clock:
 what was not written by then is missing in the copy, and only the copy is verified. What a call costs that does nothing
-is measured before the timed calls, with a trusted worker, and taken off. devicecalls.py owns one candidate's calls.
+is measured before the timed calls, with a trusted worker, and taken off. gpuhostcalls.py owns one candidate's calls.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from typing import Any
 from warpsmith.errors import Missing
 from warpsmith.judge import fused
 from warpsmith.judge.contract import SanitizedRunner
-from warpsmith.judge.devicecalls import LEAST_S, START_S, DeviceHostRunner
-from warpsmith.judge.deviceworking import Call, ForkedWorker, Shown, nothing
 from warpsmith.judge.failures import CandidateFailed, WorkerLost
 from warpsmith.judge.forking import ForkServer
+from warpsmith.judge.gpuhostcalls import LEAST_S, START_S, GpuHostRunner
+from warpsmith.judge.gpuhostworking import Call, ForkedWorker, Shown, nothing
 from warpsmith.judge.kept import Keeper
 from warpsmith.judge.launching import Confined, device_environment, strongest
 from warpsmith.judge.memory import BLOCK, Memory, flush_bytes, numeric
@@ -49,7 +49,7 @@ FEWEST_PINGS = 7
 """Calls that do nothing, before the first timed call on a workload; one more follows each timed call."""
 COMPILED = "/tmp/triton"
 """Where workers keep what they compile; in their own view of the files."""
-WORKER = Path(__file__).with_name("deviceworker.py")
+WORKER = Path(__file__).with_name("gpuhostworker.py")
 PRELOAD = ("numpy", "torch", "triton", "triton.language", "tvm_ffi")
 """What the fork-server has loaded, as far as it is installed. None of them starts a thread or the driver."""
 _SHOWN = ("numpy", "torch", "triton", "tvm_ffi", "nvidia", "nvidia_cutlass_dsl", "cuda")
@@ -98,7 +98,7 @@ class Timed:
     """What else happened on the processor core, where that makes the time worthless."""
 
 
-class DeviceHostBench:
+class GpuHostBench:
     """What this contract needs beside the candidates: the fork-server, the clock, the onlooker and a trusted worker."""
 
     def __init__(
@@ -127,7 +127,7 @@ class DeviceHostBench:
         self._calls = 0
         self.halves = [max(1, task.traffic(w) // 2) for w in task.workloads]
         self.pings: dict[int, list[float]] = {}
-        self.runners: list[DeviceHostRunner] = []
+        self.runners: list[GpuHostRunner] = []
         self._leaving: list[ForkedWorker] = []
         self._compiled: dict[str, Path] = {}
         self._trusted = self.spawn({"language": "nothing", "traffic": self.halves, "workloads": []})
@@ -156,12 +156,12 @@ class DeviceHostBench:
 
     def start(
         self, candidate: Candidate, built: Built, folder: Path, hidden: tuple[Workload, ...] | None = None
-    ) -> DeviceHostRunner:
-        """A runner without a worker yet; see :meth:`DeviceHostRunner.restart`. Buffers of ``hidden`` workloads are
+    ) -> GpuHostRunner:
+        """A runner without a worker yet; see :meth:`GpuHostRunner.restart`. Buffers of ``hidden`` workloads are
         aligned to what the task declares and to no more.
         """
         task = self.task if hidden is None else self.task.model_copy(update={"workloads": hidden})
-        runner = DeviceHostRunner(self, task, candidate, built, folder, 0 if hidden is None else task.alignment)
+        runner = GpuHostRunner(self, task, candidate, built, folder, 0 if hidden is None else task.alignment)
         self.runners.append(runner)
         return runner
 

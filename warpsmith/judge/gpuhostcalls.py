@@ -6,8 +6,8 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from warpsmith.judge.deviceworking import Call, ForkedWorker
 from warpsmith.judge.failures import CandidateFailed
+from warpsmith.judge.gpuhostworking import Call, ForkedWorker
 from warpsmith.judge.memory import Arena
 from warpsmith.judge.numeric import Array
 from warpsmith.judge.snapshot import Second
@@ -18,10 +18,10 @@ from warpsmith.model.task import Argument, KernelTask, Role
 from warpsmith.toolchains.cache import Built
 
 if TYPE_CHECKING:
-    from warpsmith.judge.devicehost import DeviceHostBench
+    from warpsmith.judge.gpuhost import GpuHostBench
 
 COPY = 0x80
-"""In a command: the worker also copies the outputs in the order of its stream (deviceworker.py)."""
+"""In a command: the worker also copies the outputs in the order of its stream (gpuhostworker.py)."""
 START_S = 30.0
 """Longest time for a worker to make its context and load the candidate."""
 LEAST_S = 1e-6
@@ -36,11 +36,11 @@ RESERVE = 0.05
 """Share of the device's memory that a worker must leave to the judge."""
 
 
-class DeviceHostRunner:
+class GpuHostRunner:
     """One candidate in a worker, with an arena per workload of ``task``."""
 
     def __init__(
-        self, bench: DeviceHostBench, task: KernelTask, candidate: Candidate, built: Built, folder: Path, shift: int
+        self, bench: GpuHostBench, task: KernelTask, candidate: Candidate, built: Built, folder: Path, shift: int
     ) -> None:
         self.bench = bench
         self.task = task

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.judge.gpubay import REFERENCE, GpuBay, scaling, times
-from warpsmith.judge import devicehost
+from warpsmith.judge import gpuhost
 from warpsmith.judge.failures import WorkerLost
 from warpsmith.model.candidate import Candidate, Launch
 from warpsmith.model.evaluation import Effort, Status
@@ -179,7 +179,7 @@ def test_each_way_to_end_gets_its_status_and_the_judge_goes_on(
     name: str, bay: Bay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text, status, said = BAD[name]
-    monkeypatch.setattr("warpsmith.judge.devicecalls.START_S", 5.0)
+    monkeypatch.setattr("warpsmith.judge.gpuhostcalls.START_S", 5.0)
     found = bay.judge(bay.candidate(text), timeout_s=1.5)
     assert (found.status, said in found.detail) == (status, True), (found.status, found.detail)
     assert bay.judge(bay.candidate(TORCH + f"# after {name}\n")).passed
@@ -269,4 +269,4 @@ def test_nothing_leaks_over_many_measurements(bay: Bay) -> None:
         bay.judge(bay.candidate(TORCH))
     assert used() - before < 32 << 20
     assert len(os.listdir("/proc/self/fd")) == descriptors
-    assert len(devicehost._server) == 1
+    assert len(gpuhost._server) == 1
