@@ -29,6 +29,7 @@ from warpsmith.store.history import History
 from warpsmith.store.ledger import Ledger, read_events
 from warpsmith.surface.asked import Recording
 from warpsmith.surface.campaigns import open_campaign, place_for, run_campaign
+from warpsmith.surface.explanations import explanations
 from warpsmith.surface.run_folder import write_run
 from warpsmith.surface.view import view
 from warpsmith.surface.workspace import Workspace
@@ -203,9 +204,10 @@ def test_a_run_is_a_folder_to_read(tmp_path: Path) -> None:
         keeping = Keeping(space.home / "asks")
         h = scripted(space, open_asker(space.settings, Budget(), keeping, {"TEST_KEY": KEY}, pace=Still().pace()))
     events = read_events(space.ledger("cpu/sgemm", "main"))
-    seen = view(h, space.task("cpu/sgemm").loaded.kernel)
+    known = space.task("cpu/sgemm")
+    seen, told = view(h, known.loaded.kernel), explanations(space, known)
     folder = tmp_path / "run"
-    written = write_run(events, seen, space.blobs, folder)
+    written = write_run(events, seen, space.blobs, folder, told)
     names_of = ["000-propose", "001-fix", "002-fix", "003-propose", "004-propose"]
     assert [Path(w).name for w in written] == ["report.md", *names_of]
     report = (folder / "report.md").read_text()
@@ -219,12 +221,12 @@ def test_a_run_is_a_folder_to_read(tmp_path: Path) -> None:
     assert (best / "memo.txt").read_text().startswith("[pack]")
     assert "+#define CEIL_DIV" in (best / "best.diff").read_text()
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    assert write_run(events, seen, space.blobs, folder) == written
+    assert write_run(events, seen, space.blobs, folder, told) == written
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("precious")
     with pytest.raises(BadInput, match="holds no run"):
-        write_run(events, seen, space.blobs, tmp_path / "other")
+        write_run(events, seen, space.blobs, tmp_path / "other", told)
 
 
 STATUSES = {"* 1.001f": Status.wrong_values, "= zero;": Status.build_failed, "[0] += 1.0f": Status.cheated}

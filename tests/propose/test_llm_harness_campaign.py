@@ -40,6 +40,7 @@ from warpsmith.store.history import History
 from warpsmith.store.ledger import Ledger, read_events
 from warpsmith.surface.asked import Recording
 from warpsmith.surface.campaigns import open_campaign, place_for, run_campaign
+from warpsmith.surface.explanations import explanations
 from warpsmith.surface.run_folder import write_run
 from warpsmith.surface.view import view
 from warpsmith.surface.workspace import Workspace
@@ -135,7 +136,7 @@ def test_overlays_of_a_model_among_mistakes_end_with_the_gain_and_the_campaign_r
     assert standing(replayed).best == standing(h).best
     notes = [a.note for _, p in proposals(read_events(again.ledger(TASK, "main"))) for a in p.asks]
     assert notes == [""] * len(notes), "the prompts are the same to the byte"
-    written = write_run(events, view(h, None), space.blobs, tmp_path / "run")
+    written = write_run(events, view(h, None), space.blobs, tmp_path / "run", explanations(space, space.task(TASK)))
     assert [Path(w).name for w in written] == ["report.md", "000-propose", "001-fix", "002-fix", "003-propose"]
     best = tmp_path / "run/003-propose" / standing(h).best[:10]
     assert (best / "sort.c").read_text() == BINARY

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.app.building import compiled
 from tests.fakes import measured
 from tests.profilers.test_nsys import export
 from tests.profilers.tools import tool
@@ -20,12 +21,14 @@ from warpsmith.model.campaign import Budget, Finished, Opened
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.evaluation import Effort
 from warpsmith.model.profile import Profile
-from warpsmith.model.step import Explain, Measure
+from warpsmith.model.step import Explain, Measure, ProfileRequest
+from warpsmith.profilers.tools import available
 from warpsmith.store.history import History
 from warpsmith.store.ledger import Ledger, LedgerBusy
 from warpsmith.surface import api, cli
 from warpsmith.surface.answers_profile import BucketsAnswer
-from warpsmith.surface.campaigns import open_campaign
+from warpsmith.surface.campaigns import crew_for, open_campaign, proposer_at
+from warpsmith.surface.profiling import profile_request
 from warpsmith.surface.workspace import Workspace
 
 COMMAND = """
@@ -231,3 +234,73 @@ def test_a_command_on_the_processor_is_counted_by_function(space: Workspace, tmp
     assert found.exit_status == 0 and found.profile is not None and found.profile.tool.startswith("valgrind")
     assert found.buckets[0].name == "spin" and found.buckets[0].share > 0.5
     assert explained("own/rate", "baseline").profile == found.profile, "it is kept"
+
+
+def stepped(space: Workspace, task: str, **told: object) -> tuple[bool, Profile]:
+    """Whether a campaign explains its leaders, and an Explain step of the baseline by its crew, in a session."""
+    known = space.task(task)
+    target = space.target(known)
+    opened = open_campaign(space, known, target, "main", "sweep", Budget(rounds=0))
+    crew = crew_for(space, known, opened, proposer_at("sweep", None))
+    if told:
+
+        def profile_for(step: Explain, candidate: Candidate) -> ProfileRequest:
+            return profile_request(space, known, target, step, candidate, **told)  # type: ignore[arg-type]
+
+        crew.profile_for = profile_for
+    step = Explain(candidate=known.baseline.id, round=0)
+    try:
+        crew.submit(step, History(candidates={known.baseline.id: known.baseline}))
+        finished = crew.next()
+        assert finished is not None and isinstance(finished.outcome, Profile), finished
+    finally:
+        crew.close()
+    assert all(space.blobs.path(report).is_file() for report in finished.outcome.reports)
+    return opened.explain, finished.outcome
+
+
+def test_a_step_of_a_campaign_traces_the_command(
+    space: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what stands for nsys. On a processor a campaign does not ask for it by itself."""
+    export(tmp_path / "made.sqlite", [("attention", 0, 1000)])
+    exports = f"*--type=sqlite*) cp {tmp_path / 'made.sqlite'} $report ;;"
+    body = f"case $all in {exports} *) echo $all > $report.nsys-rep ;; esac"
+    tool(tmp_path / "bin", "nsys", body)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    asks, found = stepped(space, "own/rate", tool="nsys")
+    assert not asks and found.timeline is not None
+    assert [a.name for a in found.timeline.activities] == ["attention"]
+    (report,) = found.reports
+    assert b"sh -c echo" in space.blobs.get(report)
+
+
+ON_DEVICE = r"""
+#include <cstdio>
+__global__ void scale(float *x, int n) { int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) x[i] *= 2.0f; }
+int main()
+{
+    const int n = 1 << 22;
+    float *x;
+    cudaMalloc(&x, n * sizeof(float));
+    for (int i = 0; i < 50; i++)
+        scale<<<n / 256, 256>>>(x, n);
+    std::printf("{\"rate\": %d}\n", cudaDeviceSynchronize() ? 0 : 10);
+}
+"""
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not available("nsys"), reason="nsys is not here")
+def test_a_campaign_of_a_command_on_a_gpu_traces_its_leaders(space: Workspace, tmp_path: Path) -> None:
+    """Its step, that is: the timeline is that of the command's own kernels."""
+    (tmp_path / "onto.cu").write_text(ON_DEVICE)
+    folder = tmp_path / "tasks/own/device"
+    folder.mkdir()
+    text = COMMAND.replace("own/rate", "own/device").replace('"cpu"', '"cuda"').split("command =")[0]
+    rest = COMMAND[COMMAND.index("metrics.rate") :]
+    (folder / "task.toml").write_text(f'{text}command = ["{compiled(tmp_path / "onto.cu")}"]\n{rest}')
+    asks, found = stepped(space, "own/device")
+    assert asks and found.timeline is not None
+    first = found.timeline.activities[0]
+    assert (first.kind, first.name, first.count) == ("kernel", "scale", 50)

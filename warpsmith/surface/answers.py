@@ -220,6 +220,9 @@ class ExplainAnswer(Answer):
     """One per kernel, the one that takes most of the time first."""
     edit: NextEdit
     """The one next edit: that of the first kernel."""
+    records: dict[str, Rate] = {}
+    """How often the advice of a rule that is named came true on this device; rules that nobody followed are left out.
+    """
     skills: tuple[str, ...] = ()
     """Those that these diagnoses call for, the most pressing first; ``knowledge show`` has them in full."""
     rhythm: tuple[str, ...] = ()

@@ -103,15 +103,11 @@ def explain(
         workload: Of the task; the one with the most weight where none is given.
         tag: The campaign that 'best' refers to.
     """
-    from warpsmith.analyse.rules import AT_THE_ROOF
     from warpsmith.errors import BadInput
     from warpsmith.knowledge.library import Library
-    from warpsmith.knowledge.skill import load_for
     from warpsmith.model.profile import ProfileEffort
     from warpsmith.model.step import Explain
-    from warpsmith.surface.answers import NOTHING_GAINED, YES, ExplainAnswer
-    from warpsmith.surface.calibrating import measured_ceilings
-    from warpsmith.surface.diagnoses import diagnoses
+    from warpsmith.surface.explanations import explained
     from warpsmith.surface.profiling import kept, profile_request, profiled_target, take, usual_tool
     from warpsmith.surface.workspace import Workspace
 
@@ -136,24 +132,11 @@ def explain(
     if found is None and lacking is not None:
         raise lacking
     found = found or take(space, known, request)
-    library = Library(space.home, space.root, space.blobs)
-    made = diagnoses(found, target, measured_ceilings(space, target), library.trust(target.device))
-    if not made:
+    made = explained(space, known, target, found, Library(space.home, space.root, space.blobs))
+    if made is None:
         raise BadInput("the profile holds no kernel that can be explained.", "Run 'explain --again'.")
-    first = made[0]
-    status = NOTHING_GAINED if first.edit.rule == AT_THE_ROOF else YES
-    return ExplainAnswer(
-        exit_status=status,
-        task=known.loaded.head.name,
-        candidate=chosen.id,
-        profile=found,
-        reused=reused,
-        diagnoses=made,
-        edit=first.edit,
-        skills=tuple(skill.id for skill in load_for(made, library.skills).skills),
-        rhythm=_rhythm(space, known, tag),
-        reports=_paths(space, found),
-    )
+    told = {"reused": reused, "rhythm": _rhythm(space, known, tag), "reports": _paths(space, found)}
+    return made.model_copy(update=told)
 
 
 def _harness(

@@ -1,7 +1,7 @@
 """Profiles of harness tasks: taken or named by hand, kept with the candidate, and shown beside an earlier one.
 
 A timeline goes to the ledger of its campaign too, where the notices of the rhythm read it. It decides nothing, and
-takes nothing of the budget.
+takes nothing of the budget. (A campaign takes those of its leaders by itself where ``profiling.explains`` says so.)
 """
 
 from __future__ import annotations
@@ -80,17 +80,21 @@ def explain_harness(
             return BucketsAnswer(
                 exit_status=NO, task=name, candidate=candidate.id, rhythm=rhythm, lacking=why, remedy=error.remedy
             )
-    beside, before = _earlier(space, known, h, candidate.id, found)
+    reports = tuple(str(space.blobs.path(x)) for x in found.reports)
+    return buckets(space, known, h, found).model_copy(update={"rhythm": rhythm, "reports": reports})
+
+
+def buckets(space: Workspace, known: Known, h: History, found: Profile) -> BucketsAnswer:
+    """The largest places of a profile that is kept, beside an earlier one."""
+    beside, before = _earlier(space, known, h, found.candidate, found)
     return BucketsAnswer(
         exit_status=YES,
-        task=name,
-        candidate=candidate.id,
+        task=known.loaded.head.name,
+        candidate=found.candidate,
         profile=found,
         buckets=_buckets(shares(found), before),
         beside=beside,
         unchanged=_unchanged(shares(found), before),
-        rhythm=rhythm,
-        reports=tuple(str(space.blobs.path(x)) for x in found.reports),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from warpsmith.analyse.ceilings import CEILINGS
+from warpsmith.analyse.hotspots import hotspots
 from warpsmith.analyse.standing import Standing
 from warpsmith.model.base import Record
 from warpsmith.model.campaign import Campaign
@@ -14,7 +15,7 @@ from warpsmith.store.history import History
 from warpsmith.surface.diagnoses import diagnoses
 
 LEAST_STALL = 0.01
-"""Share of the time below which a stall is not shown."""
+"""Share of the time below which a stall, or a place of a timeline, is not shown."""
 
 
 class Share(Record):
@@ -55,6 +56,8 @@ class Limits(Record):
     profile: Profile
     kernels: tuple[KernelLimits, ...]
     """The one that takes most of the time first."""
+    places: tuple[Share, ...] = ()
+    """Of a timeline, where the device's time goes, the largest first."""
 
 
 def limits(
@@ -65,7 +68,8 @@ def limits(
     ``measured`` (the device's ceilings) and ``trust`` (in each rule, from its record on the device) are diagnose's.
     """
     for leader in reversed(s.leaders):
-        if (found := h.profiles.get(leader)) is not None and found.kernels:
+        found = h.profiles.get(leader)
+        if found is not None and (found.kernels or found.timeline is not None):
             made = diagnoses(found, c.target, measured, trust)
             kernels = {k.kernel: k for k in found.kernels}
             return Limits(
@@ -73,6 +77,7 @@ def limits(
                 best=leader == s.best,
                 profile=found,
                 kernels=tuple(_kernel(kernels[d.kernel], d) for d in made),
+                places=_places(found),
             )
     return None
 
@@ -101,6 +106,11 @@ def _kernel(profile: KernelProfile, diagnosis: Diagnosis) -> KernelLimits:
         stalls=tuple(sorted(stalls, key=lambda stall: -stall.share)),
         lines=tuple(_hot(line, diagnosis) for line in profile.lines),
     )
+
+
+def _places(found: Profile) -> tuple[Share, ...]:
+    shares = hotspots(found) if found.timeline is not None else {}
+    return tuple(Share(key=n, label=" ".join(n.split()), share=v) for n, v in shares.items() if v >= LEAST_STALL)
 
 
 def _roof_label(name: str) -> str:

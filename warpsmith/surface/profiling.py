@@ -37,12 +37,13 @@ def usual_tool(task: KernelTask | CommandTask) -> Tool:
 
 
 def explains(known: Known) -> bool:
-    """Whether a campaign on this machine profiles its leaders: where rules can read what a profiler gives.
+    """Whether a campaign on this machine profiles its leaders: where somebody in it reads what a profiler gives.
 
-    Callgrind's counts are for people: they take seconds, and no rule reads them.
+    The rules read what ncu counts, of written and captured kernels alike; the rhythm and models read the timeline of a
+    command on a GPU. Callgrind's counts are for people: they take seconds, and nothing here reads them.
     """
-    task = known.loaded.kernel
-    return task is not None and task.kind == "kernel" and task.contract == "device" and available("ncu")
+    task = known.loaded.task
+    return not isinstance(task, ServingTask) and (tool := usual_tool(task)) != "cpu" and available(tool)
 
 
 def profile_request(

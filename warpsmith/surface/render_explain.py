@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from warpsmith.analyse.rates import Rate
 from warpsmith.model.base import short
 from warpsmith.model.metrics import METRICS, show
 from warpsmith.model.profile import Activity, Diagnosis, Finding, KernelProfile, Profile, SourceLine
 from warpsmith.surface import answers
 from warpsmith.surface.answers_profile import BucketsAnswer
-from warpsmith.surface.render import render, render_evaluation
+from warpsmith.surface.render import WIDTH, render, render_evaluation
 
 MOST_LINES, MOST_ACTIVITIES = 8, 15
 LEAST_OF_A_LINE = 0.001
@@ -41,7 +44,7 @@ def _(answer: answers.ProfileAnswer, out: Console) -> None:
 @render.register
 def _(answer: answers.ExplainAnswer, out: Console) -> None:
     for kernel in answer.diagnoses:
-        _diagnosis(kernel, out)
+        _diagnosis(kernel, answer.records, out)
     _footer(answer.profile, answer.reports, out)
     if answer.skills:
         out.print(Text(f"skills (warpsmith knowledge show NAME): {', '.join(answer.skills)}"), soft_wrap=True)
@@ -49,6 +52,7 @@ def _(answer: answers.ExplainAnswer, out: Console) -> None:
         out.print(Text(f"escalate: {said}"), soft_wrap=True)
     edit = answer.edit
     gain = f"at most {edit.gain:.0%} of the time" if edit.gain > 0 else "nothing to gain"
+    gain += _record(edit.rule, answer.records)
     out.print(Text(f"\nnext edit ({edit.rule}, {gain}): {edit.edit}"), soft_wrap=True)
     _lines(edit.lines, out)
     goal = f" to {show(edit.check.metric, edit.check.to)}" if edit.check.to is not None else ""
@@ -77,6 +81,13 @@ def _(answer: BucketsAnswer, out: Console) -> None:
         _footer(found, answer.reports, out)
     for said in answer.rhythm:
         out.print(Text(f"escalate: {said}"), soft_wrap=True)
+
+
+def text(answer: answers.ExplainAnswer | BucketsAnswer) -> str:
+    """What a terminal shows of it, without colours."""
+    page = io.StringIO()
+    render(answer, Console(file=page, width=WIDTH, force_terminal=False, color_system=None))
+    return page.getvalue()
 
 
 def _kernel(kernel: KernelProfile, out: Console) -> None:
@@ -124,12 +135,12 @@ def _activities(every: tuple[Activity, ...]) -> list[Activity]:
     return device + [a for a in every if a.kind == "call"][:MOST_ACTIVITIES]
 
 
-def _diagnosis(found: Diagnosis, out: Console) -> None:
+def _diagnosis(found: Diagnosis, records: dict[str, Rate], out: Console) -> None:
     out.print(Text(f"\n{found.kernel}: {found.bottleneck}. {found.because}"), soft_wrap=True)
     if found.roofs:
         out.print(Text("of each ceiling: " + ", ".join(f"{n} {s:.0%}" for n, s in found.roofs.items())), soft_wrap=True)
     for finding in found.findings:
-        _finding(finding, out)
+        _finding(finding, records, out)
     for advice in found.advice:
         gain = f" ({advice.speedup:.0%} {advice.scope})" if advice.speedup is not None else ""
         out.print(Text(f"  vendor, {advice.kind} {advice.rule}{gain}: {advice.message}"), soft_wrap=True)
@@ -137,13 +148,20 @@ def _diagnosis(found: Diagnosis, out: Console) -> None:
         out.print(Text(f"not evaluated, for want of a metric: {', '.join(found.not_evaluated)}"), soft_wrap=True)
 
 
-def _finding(finding: Finding, out: Console) -> None:
+def _finding(finding: Finding, records: dict[str, Rate], out: Console) -> None:
     indent = "    because of it: " if finding.cause else "  "
     agreed = f" [also {', '.join(finding.agreed)}]" if finding.agreed else ""
     gain = f", at most {finding.gain:.0%}" if finding.gain > 0 else ""
+    gain += _record(finding.rule, records)
     out.print(Text(f"{indent}{finding.severity} {finding.rule}{gain}: {finding.message}{agreed}"), soft_wrap=True)
     if not finding.cause:
         _lines(finding.lines, out)
+
+
+def _record(rule: str, records: dict[str, Rate]) -> str:
+    """How often the rule's advice was right, as the end of a clause; empty where nobody followed it."""
+    seen = records.get(rule)
+    return f", came true {seen.seen} of {seen.count} times on this device" if seen is not None else ""
 
 
 def _lines(lines: tuple[SourceLine, ...], out: Console) -> None:

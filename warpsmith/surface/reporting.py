@@ -37,6 +37,7 @@ def history(
     """
     from warpsmith.store.ledger import read_events
     from warpsmith.surface.answers import HistoryAnswer
+    from warpsmith.surface.explanations import explanations
     from warpsmith.surface.history_export import export, folded
     from warpsmith.surface.plotting import plot_tags
     from warpsmith.surface.run_folder import write_run
@@ -53,7 +54,8 @@ def history(
     if plots or tags:
         exported += plot_tags(space, known, tags or tag, space.outside_releases(output))
     if folder is not None:
-        exported += write_run(read_events(path), seen, space.blobs, space.outside_releases(folder))
+        there = space.outside_releases(folder)
+        exported += write_run(read_events(path), seen, space.blobs, there, explanations(space, known))
     return HistoryAnswer(
         task=name,
         tags=tuple(space.tags(name)),

@@ -3,12 +3,13 @@
 report.md                 every iteration in a line
 004-propose/README.md     what was asked from what, what came of it, how often the model was told back
 004-propose/reply-1.md    each reply as it came, with what was wrong with it before it
-004-propose/profile.md    what was known of the parent's profile
+004-propose/profile.md    what 'explain' says of the parent's profile, with the record of the rules
 004-propose/<id>/         each candidate: its files, candidate.toml, memo.txt, and best.diff against the best then
 """
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 from warpsmith.analyse.standing import standing
@@ -17,19 +18,23 @@ from warpsmith.model.base import short
 from warpsmith.model.campaign import Event, Finished
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.step import Proposal, Propose
-from warpsmith.propose.llm.facts import diagnoses, findings
 from warpsmith.propose.llm.reply import manifest
 from warpsmith.store.blobs import Blobs
 from warpsmith.store.files import write_atomic
 from warpsmith.store.folders import CANDIDATE_FILE
 from warpsmith.store.history import History
 from warpsmith.surface.candidates import unified
+from warpsmith.surface.explanations import Explanations
 from warpsmith.surface.view import Row, View
 
-REPORT = "report.md"
+REPORT, PROFILE = "report.md", "profile.md"
+CODE = "    "
+"""Before each line of what is shown as it stands: no line of a candidate's source ends that."""
 
 
-def write_run(events: list[Event], seen: View, blobs: Blobs, folder: Path) -> tuple[str, ...]:
+def write_run(
+    events: list[Event], seen: View, blobs: Blobs, folder: Path, explanations: Explanations
+) -> tuple[str, ...]:
     """Write the folder of a campaign; returns the report and the iterations' folders.
 
     Raises BadInput where ``folder`` holds something else.
@@ -43,6 +48,8 @@ def write_run(events: list[Event], seen: View, blobs: Blobs, folder: Path) -> tu
         if isinstance(event, Finished) and isinstance(event.outcome, Proposal) and isinstance(event.step, Propose):
             made = folder / f"{event.step.round:03d}-{event.step.role}"
             _iteration(made, event.step, event.outcome, h, rows, blobs)
+            if told := explanations(h, event.step.parent):
+                write_atomic(made / PROFILE, f"# {short(event.step.parent)}\n\n{textwrap.indent(told, CODE)}")
             written.append(str(made))
             lines += _lines(event.step, event.outcome, rows)
     head = f"# {seen.task}, {seen.tag}: {seen.proposer}\n\nBest: {short(seen.best)}"
@@ -61,9 +68,6 @@ def _iteration(made: Path, step: Propose, answer: Proposal, h: History, rows: di
     for number, draft in enumerate(answer.drafts, 1):
         problems = "".join(f"> told back: {p}\n" for p in draft.problems)
         write_atomic(made / f"reply-{number}.md", problems + blobs.get(draft.reply).decode(errors="replace"))
-    assert h.campaign is not None
-    if profiled := diagnoses(h.profiles.get(step.parent), h.campaign.target, {}, {}):
-        write_atomic(made / "profile.md", "\n".join(findings(profiled)) + "\n")
     for candidate in answer.candidates:
         _candidate(made / short(candidate.id), candidate, best, blobs)
 
