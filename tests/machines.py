@@ -1,15 +1,29 @@
-"""Machines with GPUs, as their driver would tell of them, through a management library of our own."""
+"""Machines with GPUs, as their driver would tell of them, through a management library of our own; and whether this one
+has none.
+"""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
 
+from warpsmith.errors import Missing
+from warpsmith.judge.machine import detect
+
 SOURCE = Path(__file__).with_name("nvml.c")
 UUIDS = tuple(f"GPU-{digit * 8}-0000-4f00-8000-0123456789ab" for digit in "1234")
 SLICES = tuple(f"MIG-{digit * 8}-1111-5f00-9000-0123456789ab" for digit in "ab")
 MIB = 1 << 20
 H200 = "NVIDIA H200"
+
+
+def no_gpu() -> bool:
+    """Whether nothing can be measured on a GPU here."""
+    try:
+        detect("cuda")
+    except Missing:
+        return True
+    return False
 
 
 def gpu(uuid: str, free_mib: int = 143158, pids: str = "", name: str = H200, mode: str = "0") -> str:

@@ -41,6 +41,16 @@ def test_the_tiled_one_replaces_every_launch_with_its_own_geometry(tmp_path: Pat
     }  # fmt: skip
 
 
+def test_the_tiled_one_is_a_candidate_of_the_task_that_run_captures(tmp_path: Path) -> None:
+    """What an agent hands in there: the task takes its names from the file that app.toml names."""
+    run, described = transposes(tmp_path), load_app(APP)
+    source = extract(described.root / described.app.source, TRANSPOSE, 4)
+    signature = Signature(source.names, source.types)
+    maker = TaskMaker("captured/t", run.observed(), run.taken(), Fixtures(tmp_path / "home"), signature)
+    made = load_candidate(APP / "candidates" / "tiled", Blobs(tmp_path / "blobs"), maker.make(("app",)))
+    assert made.parameters == {"ROWS": 8} and made.launch[0].arguments == ("in", "out", "shape", "scale")
+
+
 def test_the_sums_keep_the_grid(tmp_path: Path) -> None:
     run = Run(tmp_path, function(SUMS, ((0, 8), (8, 8), (16, 8))))
     for count, blocks in ((4096, 120), (120, 1)):

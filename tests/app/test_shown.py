@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +74,44 @@ def test_without_cargo_the_rust_part_is_carried(script: str, tmp_path: Path) -> 
     status, said, summary = shown(script, tmp_path / "out", "--dry-run", PATH=path, LIBNORMS=library)
     assert status == 0, said[-3000:]
     assert any(c["app"] == "rust" and c["claim"] == "builds" for c in summary["claims"])
+
+
+def killing(out: Path, kills: int) -> subprocess.Popen[str]:
+    told = {**os.environ, "OUT": str(out), "KILLS": str(kills), "PYTHONDONTWRITEBYTECODE": "1"}
+    argv = (sys.executable, "-P", "-m", "tests.app.killing")
+    told["PYTHONPATH"] = str(ROOT)
+    return subprocess.Popen(argv, cwd=ROOT, env=told, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def interrupted(said: str) -> int:
+    """Kills of which a line says that they interrupted something, and what it ended in."""
+    return len(re.findall(r"^   kill \d+ after [\d.]+ of [\d.]+ s, (?!at its end)\w+: as it was;", said, re.M))
+
+
+@pytest.mark.slow
+def test_every_kill_that_counts_interrupted_an_integration_and_says_what_became_of_it(tmp_path: Path) -> None:
+    with killing(tmp_path, 4) as running:
+        said = running.communicate(timeout=300)[0]
+    assert running.returncode == 0, said
+    (claim,) = json.loads((tmp_path / "summary.json").read_text())["claims"]
+    assert interrupted(said) == 4 and claim["right"] and claim["value"].startswith("4 interrupted of ")
+
+
+@pytest.mark.slow
+def test_kills_that_are_ended_from_outside_say_how_many_were_done(tmp_path: Path) -> None:
+    with killing(tmp_path, 50) as running:
+        assert running.stdout is not None
+        said = ""
+        while interrupted(said) < 1 and (line := running.stdout.readline()):
+            said += line
+        running.terminate()
+        said += running.stdout.read()
+        assert running.wait() == 128 + signal.SIGTERM, said
+    first, last = json.loads((tmp_path / "summary.json").read_text())["claims"]
+    done = len(re.findall(r"^   kill \d+ after", said, re.M))
+    assert first["value"].startswith(f"{interrupted(said)} interrupted of {done}: ") and not first["right"]
+    assert "check not run" in first["value"] and first["wanted"].startswith("50 interrupted")
+    assert last["value"] == "ended from outside"
 
 
 def test_a_wrong_claim_and_a_part_that_breaks_off_are_no_success(

@@ -11,12 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.agents import git
 from tests.app.products import product, tree
+from tests.judge import apptask
 from tests.projects import calibrate
+from warpsmith.app.loading import load_app
 from warpsmith.app.stages import Name, Result, Road, walk
 from warpsmith.errors import BadInput, Missing
 from warpsmith.model.campaign import Decided
 from warpsmith.store.ledger import read_events
+from warpsmith.surface.journey import Journey, made
+from warpsmith.surface.workspace import Workspace
 
 PROGRAM = Path(sys.executable).parent / "warpsmith"
 
@@ -32,6 +37,8 @@ class Step:
     stop: str = ""
     own: str = ""
     breaks: bool = False
+    changes: list[Step] = field(default_factory=list)
+    """Stages that read what this one changes, as integrate does the source."""
     ran: int = 0
 
     def not_applicable(self, given: Mapping[str, str]) -> str:
@@ -44,6 +51,8 @@ class Step:
         self.ran += 1
         if self.breaks:
             raise Missing("it broke")
+        for other in self.changes:
+            other.own = f"changed by run {self.ran} of {self.name}"
         return Result(said="ran", gives=self.gives, stop=self.stop, exit_status=2 if self.stop else 0)
 
 
@@ -100,6 +109,23 @@ def test_a_stage_that_ends_the_road_ends_it_again(tmp_path: Path) -> None:
     assert (stages[2].ran, stages[3].ran) == (1, 0)
 
 
+def test_what_a_road_kept_in_the_source_does_not_begin_it_again(tmp_path: Path) -> None:
+    stages = road()
+    stages[3].changes = stages[:2]
+    assert states(walk(stages, tmp_path)) == ["done"] * 4
+    assert states(walk(stages, tmp_path)) == ["cached"] * 4, "the source is what integrate made of it"
+    stages[0].own = "changed by its owner"
+    assert states(walk(stages, tmp_path)) == ["done", "cached", "cached", "cached"]
+
+
+def test_an_edit_while_the_road_is_gone_begins_it_again(tmp_path: Path) -> None:
+    """The source's owner edits it while it is optimised; that integrate then writes it too does not hide that."""
+    stages = road()
+    stages[2].changes, stages[3].changes = stages[:1], stages[:2]
+    walk(stages, tmp_path)
+    assert states(walk(stages, tmp_path)) == ["done", "cached", "cached", "cached"]
+
+
 def test_what_is_kept_and_cannot_be_read_is_not_used(tmp_path: Path) -> None:
     stages = road()
     walk(stages, tmp_path)
@@ -142,3 +168,37 @@ def test_the_whole_road_of_a_c_application(tmp_path: Path) -> None:
     assert below.returncode == 2, below.stderr
     assert json.loads(below.stdout)["integration"]["outcome"] == "short_circuit"
     assert [e.result for e in read_events(ledger) if isinstance(e, Decided)] == ["deployed", "short_circuit"]
+
+
+@pytest.mark.slow
+def test_an_agent_of_ones_own_optimises_what_was_captured_a_moment_ago(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stage on a captured task that no commit holds, with a command for an agent; the repository is as it was."""
+    root, better = tmp_path / "project", tmp_path / "better"
+    apptask.make(root)
+    calibrate(root)
+    waste = "    for (volatile int r = 0; r < 9 * n; ++r) {}\n"
+    slow = apptask.ORIGINAL.replace("    for (int64_t i", f"{waste}    for (int64_t i")
+    apptask.candidate(root, "src", slow)
+    apptask.candidate(root, "baseline", slow)
+    better.mkdir()
+    (better / "k.c").write_text(apptask.ORIGINAL)
+    (better / "candidate.toml").write_text(apptask.CANDIDATE)
+    (root / "k.c").write_text("void k(float *a) { a[0] = 1; }\n")
+    (root / "app.toml").write_text(
+        'name = "c"\nsource = "k.c"\nkernel = "k"\nbuild = "true"\nrun = "true"\nverify = "true"\nhardware = "cpu"\n'
+    )
+    git(root, "init", "--quiet")
+    git(root, "add", "k.c", "app.toml")
+    git(root, "commit", "--quiet", "-m", "the application")
+    before = (git(root, "status", "--porcelain"), git(root, "rev-parse", "HEAD"))
+    monkeypatch.setenv("WARPSMITH_AGENT", f"cp -r {better}/. tasks/captured/gather/candidate")
+    space = Workspace(root, {"proposer": "agent"})
+    stage = made("optimize", Journey(space, load_app(root), budget="rounds=1,seconds=60"))
+    result = stage.run({"task": str(root / "tasks/captured/gather")})
+    assert (result.stop, result.exit_status) == ("", 0)
+    h = space.history("captured/gather", "main")
+    chosen = h.candidates[result.gives["candidate"]]
+    assert space.blobs.texts(chosen) == {"k.c": apptask.ORIGINAL} and chosen.parent in h.candidates
+    assert (git(root, "status", "--porcelain"), git(root, "rev-parse", "HEAD")) == before

@@ -14,10 +14,10 @@ from tests.app.test_capture_gpu import asked, program, put, said
 from tests.app.test_capture_verbs import captured
 from tests.fakes import FakeCrew
 from tests.judge import apptask
+from tests.machines import no_gpu
 from tests.profilers.tools import tool
 from tests.propose.test_llm_proposer import Scripted, block
 from tests.surface.test_harness_profiles import COMMAND, SERVED
-from tests.surface.test_mcp_explain import no_gpu
 from warpsmith.analyse.standing import standing
 from warpsmith.app.fixtures import Fixtures
 from warpsmith.campaign import optimize

@@ -82,6 +82,21 @@ def test_what_git_cannot_give_is_a_clear_error(tmp_path: Path) -> None:
         prepare(bare, bare / "tasks", trees, "r1")
 
 
+def test_a_captured_task_that_no_commit_holds_is_taken_along(tmp_path: Path) -> None:
+    root = repository(tmp_path / "project")
+    task = root / "tasks" / "captured" / "late"
+    task.mkdir(parents=True)
+    (task / "task.toml").write_text('name = "captured/late"\n')
+    before = (tree(root), git(root, "log", "main", "--format=%H"))
+    with pytest.raises(BadInput, match="does not hold tasks/captured/late"):
+        prepare(root, task, tmp_path / "trees", "r1")
+    made = prepare(root, task, tmp_path / "trees", "r1", captured=True)
+    assert (made.path / made.task / "task.toml").read_text() == (task / "task.toml").read_text()
+    assert (made.dirty(), made.changed(made.base)) == ((), ())
+    assert prepare(root, task, tmp_path / "trees", "r1", captured=True) == made
+    assert (tree(root), git(root, "log", "main", "--format=%H")) == before
+
+
 def test_a_hook_of_the_repository_does_not_run(tmp_path: Path) -> None:
     root = repository(tmp_path / "project")
     hook = root / ".git/hooks/post-checkout"

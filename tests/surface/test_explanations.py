@@ -10,11 +10,11 @@ import pytest
 from tests.fakes import ENTRY
 from tests.knowledge.things import GIFT, ledger_folder
 from tests.knowledge.things import run as elsewhere
+from tests.machines import no_gpu
 from tests.profilers.test_captured import H200, run, space
 from tests.propose.test_rhythm import timeline
 from tests.surface import test_harness_profiles as harness
 from tests.surface.test_limits import explained
-from tests.surface.test_mcp_explain import no_gpu
 from warpsmith.analyse.standing import standing
 from warpsmith.model.campaign import Finished, Started
 from warpsmith.model.step import Proposal, Propose

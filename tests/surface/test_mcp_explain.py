@@ -8,10 +8,10 @@ from pathlib import Path
 import anyio
 import pytest
 
+from tests.machines import no_gpu
 from tests.surface.test_mcp import call, client
 from warpsmith.errors import Missing
 from warpsmith.judge import VERSION
-from warpsmith.judge.machine import detect
 from warpsmith.model.campaign import Budget, Campaign, Finished, Opened
 from warpsmith.model.profile import KernelProfile, Profile
 from warpsmith.model.step import Explain
@@ -44,14 +44,6 @@ def profiled(root: Path) -> str:
         step = Explain(candidate=known.entry.id, round=0)
         ledger.append(Finished(step=step, outcome=found, seconds=1.0, at=0.0))
     return known.entry.id
-
-
-def no_gpu() -> bool:
-    try:
-        detect("cuda")
-    except Missing:
-        return True
-    return False
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -20,6 +21,8 @@ from warpsmith.store.files import write_atomic
 
 Name = Literal["observe", "capture", "optimize", "trial", "integrate"]
 STAGES: tuple[Name, ...] = ("observe", "capture", "optimize", "trial", "integrate")
+CHANGES: tuple[Name, ...] = ("integrate",)
+"""Stages that change what those before them read: the source, and what is built of it."""
 State = Literal["done", "cached", "skipped", "not_applicable", "stopped"]
 
 
@@ -91,37 +94,58 @@ def walk(
             raise BadInput(f"{flag}: there is no stage {unknown[0]!r}.", f"Stages: {', '.join(STAGES)}.")
     known = dict(given or {})
     reports: list[StageReport] = []
+    passed: list[_Passed] = []
     for stage in stages:
-        report, result = _one(stage, folder, known, skip=stage.name in skip, again=stage.name in again)
+        here = _Passed(stage, dict(known), folder / f"{stage.name}.json")
+        report, result = _one(here, passed, skip=stage.name in skip, again=stage.name in again)
         reports.append(report)
         tell(report)
         if result is not None:
+            passed.append(here)
             known.update(result.gives)
             if result.stop:
                 return Road(reports=tuple(reports), exit_status=result.exit_status)
     return Road(reports=tuple(reports), exit_status=0)
 
 
-def _one(
-    stage: Stage, folder: Path, known: dict[str, str], *, skip: bool, again: bool
-) -> tuple[StageReport, Result | None]:
+@dataclass(frozen=True)
+class _Passed:
+    """A stage that was come to, with what was given there, and where its result is kept."""
+
+    stage: Stage
+    given: Mapping[str, str]
+    path: Path
+
+    def key(self) -> Digest:
+        """Of all that its result depends on, as it is now."""
+        return digest({"stage": self.stage.name, "inputs": dict(self.stage.inputs(self.given))})
+
+    def keep(self, result: Result) -> None:
+        """Its result holds for how things are now."""
+        write_atomic(self.path, Kept(inputs=self.key(), result=result, at=time.time()).model_dump_json(indent=1))
+
+
+def _one(here: _Passed, earlier: Sequence[_Passed], *, skip: bool, again: bool) -> tuple[StageReport, Result | None]:
+    stage = here.stage
     if skip:
         return StageReport(name=stage.name, state="skipped", said="asked for with --skip"), None
-    if why := stage.not_applicable(known):
+    if why := stage.not_applicable(here.given):
         return StageReport(name=stage.name, state="not_applicable", said=why), None
-    key = digest({"stage": stage.name, "inputs": dict(stage.inputs(known))})
-    path = folder / f"{stage.name}.json"
-    kept = None if again else _kept(path)
-    if kept is not None and kept.inputs == key:
+    kept = None if again else _kept(here.path)
+    if kept is not None and kept.inputs == here.key():
         state: State = "stopped" if kept.result.stop else "cached"
         return _report(stage.name, state, kept.result, 0.0, "as it was found before: "), kept.result
-    path.unlink(missing_ok=True)  # what is kept is not of these inputs, whatever happens next
+    here.path.unlink(missing_ok=True)  # what is kept is not of these inputs, whatever happens next
+    read = earlier if stage.name in CHANGES else ()
+    hold = [(p, was.result) for p in read if (was := _kept(p.path)) is not None and was.inputs == p.key()]
     began = time.monotonic()
-    result = stage.run(known)
-    # a stage may change what it reads (integrate writes the source): what it found holds for how it left things
-    key = digest({"stage": stage.name, "inputs": dict(stage.inputs(known))})
-    write_atomic(path, Kept(inputs=key, result=result, at=time.time()).model_dump_json(indent=1))
-    return _report(stage.name, "stopped" if result.stop else "done", result, time.monotonic() - began, ""), result
+    result = stage.run(here.given)
+    seconds = time.monotonic() - began
+    # what was found holds for how integrate left things, else the same command would begin again with what it has just
+    # kept; not where somebody else had changed them meanwhile
+    for one, found in (*hold, (here, result)):
+        one.keep(found)
+    return _report(stage.name, "stopped" if result.stop else "done", result, seconds, ""), result
 
 
 def _report(name: Name, state: State, result: Result, seconds: float, before: str) -> StageReport:

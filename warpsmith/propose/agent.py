@@ -19,6 +19,7 @@ from warpsmith.model.asks import AskRecord, Usage
 from warpsmith.model.base import digest_bytes
 from warpsmith.model.candidate import Candidate
 from warpsmith.model.step import Proposal, Propose
+from warpsmith.model.task import AppTask
 from warpsmith.propose import Place
 from warpsmith.propose.agent_card import facts, say
 from warpsmith.propose.agent_folder import write_candidate
@@ -125,7 +126,8 @@ def furnish(where: Place, start: Candidate, history: History | None, run: str, t
     The one of before where the run has one already. Raises BadInput, Missing.
     """
     settings = where.settings
-    tree = prepare(where.root, where.folder, where.home / settings.agent_worktrees, run, settings.agent_base)
+    trees, captured = where.home / settings.agent_worktrees, isinstance(where.task, AppTask)
+    tree = prepare(where.root, where.folder, trees, run, settings.agent_base, captured=captured)
     if tree.start == tree.base:
         write_candidate(start, tree.work, where.blobs)
         tree = begun(tree)

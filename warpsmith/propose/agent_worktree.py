@@ -86,7 +86,16 @@ class Worktree:
         """Commit whatever is in the candidate's folder, if it changed; returns the commit that is checked out then."""
         if (on := _try(self.path, "rev-parse", "--abbrev-ref", "HEAD")) != self.branch:
             raise BadInput(f"{self.path} is on {on}, not on {self.branch}.", f"Run 'git checkout {self.branch}' there.")
-        git(self.path, "add", "--all", "--force", "--", f"{self.task}/{WORK}")
+        return self._commit(f"{self.task}/{WORK}", message)
+
+    def with_task(self, folder: Path) -> Worktree:
+        """The worktree once the task in ``folder``, which its base lacks, is committed on its branch."""
+        shutil.copytree(folder, self.path / self.task, dirs_exist_ok=True)
+        base = self._commit(self.task, "warpsmith: the captured task")
+        return Worktree(self.path, self.branch, base, base, self.task, self.prefix)
+
+    def _commit(self, place: str, message: str) -> str:
+        git(self.path, "add", "--all", "--force", "--", place)
         if git(self.path, "diff", "--cached", "--name-only").strip():
             git(self.path, *_AUTHOR, "commit", "--quiet", "--no-verify", "-m", message)
         return self.head()
@@ -98,8 +107,12 @@ class Worktree:
         git(self.path, "clean", "--quiet", "-fd")
 
 
-def prepare(project: Path, task: Path, worktrees: Path, run: str, base: str = "") -> Worktree:
+def prepare(
+    project: Path, task: Path, worktrees: Path, run: str, base: str = "", *, captured: bool = False
+) -> Worktree:
     """A worktree for the run, on a branch ``warpsmith/RUN`` that begins at ``base``; that of before where it is.
+
+    A ``captured`` task, which was written a moment ago, is committed on that branch where the base lacks it.
 
     Raises BadInput where the project is in no git repository, the base is unknown or lacks the task, or the run's name
     is taken by something else; Missing where there is no git.
@@ -110,7 +123,8 @@ def prepare(project: Path, task: Path, worktrees: Path, run: str, base: str = ""
     inside = task.resolve().relative_to(top).as_posix()
     prefix = "" if project.resolve() == top else project.resolve().relative_to(top).as_posix()
     commit = _commit(top, base or "HEAD", project)
-    if _try(top, "cat-file", "-e", f"{commit}:{inside}/{TASK_FILE}") is None:
+    held = _try(top, "cat-file", "-e", f"{commit}:{inside}/{TASK_FILE}") is not None
+    if not held and not captured:
         raise BadInput(
             f"{base or 'the current commit'} does not hold {inside}/{TASK_FILE}.",
             "Commit the task first, or name a branch that holds it with --base.",
@@ -125,6 +139,8 @@ def prepare(project: Path, task: Path, worktrees: Path, run: str, base: str = ""
     git(top, "worktree", "add", "--quiet", *made)
     tree = Worktree(path, branch, commit, commit, inside, prefix)
     _ignoring_itself(tree.folder / OURS)
+    if not held:
+        tree = tree.with_task(task)
     _note(tree)
     return tree
 
