@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from functools import lru_cache
@@ -15,6 +16,7 @@ from warpsmith.app.injection import counting
 from warpsmith.app.library import counter
 from warpsmith.app.log import Log, read_logs
 from warpsmith.errors import BadInput, BuildFailed
+from warpsmith.surface import cli
 
 KERNEL, REFUSED, REST = "cuLaunchKernel 8\n", "cuLaunchKernel 13\n", "cuLaunchKernelEx 2\ncuGraphLaunch 1\n"
 
@@ -93,6 +95,50 @@ def test_who_asks_for_the_next_function_gets_the_one_after_himself(tmp_path: Pat
     program = made("next", "next.c", "-Wl,--no-as-needed", str(first), str(second))
     done, _ = ran(tmp_path, program)
     assert done.stdout == "second\n"
+
+
+def test_the_verb_counts_each_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(driver().parent))
+    both = f"{driven('address')} address 4; {driven('linked')} linked 2"
+    assert cli.run(["observe", "--count", "--json", "--", "/bin/sh", "-c", both]) == 0
+    seen = json.loads(capfd.readouterr().out)["counts"]
+    assert [(p["program"], p["launches"], p["graph_launches"]) for p in seen["processes"]] == [
+        (str(driven("address")), 6, 1), (str(driven("linked")), 4, 1),
+    ]  # fmt: skip
+    assert cli.run(["observe", "--count", "--", "/bin/sh", "-c", both]) == 0
+    assert "10 kernel launches, 2 launches of graphs" in capfd.readouterr().out
+    assert not list(tmp_path.glob(".warpsmith/observed/*"))
+
+
+@pytest.mark.parametrize(
+    ("app", "status", "said"),
+    [
+        (("true",), 2, "no process of it that takes preloaded libraries started the CUDA driver"),
+        (("/bin/sh", "-c", "exit 7"), 1, "ended with status 7"),
+    ],
+)
+def test_the_verb_says_that_nothing_was_launched_or_what_went_wrong(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    app: tuple[str],
+    status: int,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["observe", "--count", "--", *app]) == status
+    assert said in capfd.readouterr().out
+
+
+def test_counting_and_more_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["observe", "--count", "--overhead", "--", "true"]) == 3
+    assert "--count only counts" in capfd.readouterr().err
 
 
 def test_what_was_preloaded_before_is_still(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from warpsmith.app.counts import Counts
 from warpsmith.app.observe import Overhead
 from warpsmith.app.trial import Trial
 from warpsmith.model.base import Record
@@ -15,8 +16,10 @@ class ObserveAnswer(Answer):
     observation: Observation | None = None
     calls: FunctionObservation | None = None
     """Of a Python function, where one was named."""
-    folder: str
-    """Where the observation is kept."""
+    counts: Counts | None = None
+    """Where launches were only counted."""
+    folder: str = ""
+    """Where the observation is kept; empty where nothing was to be kept."""
     files: tuple[str, ...] = ()
     reused: str = ""
     """Why what was kept is used again; empty where the application was run."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from warpsmith.model.observed import RunFacts
     from warpsmith.surface import answers, answers_app
 
 
@@ -20,6 +19,7 @@ def observe(
     top: int = 5,
     cover: float = 0.9,
     ratio: float = 2.5,
+    count: bool = False,
     overhead: bool = False,
     function: str = "",
 ) -> answers_app.ObserveAnswer:
@@ -36,10 +36,11 @@ def observe(
         top: Configurations (grid and block) of a kernel that are kept, at most.
         cover: Share of a kernel's device time that they shall make up; no more are kept than that takes.
         ratio: Fast and slow launches of one configuration are told apart where p95 is so many times p25.
+        count: Count its launches and nothing else, which costs next to nothing; nothing is kept.
         overhead: Also measure what watching costs: the application plain, counted and recorded, three times each.
         function: A Python function, as module:function, whose calls are noted (shapes, dtypes, strides) instead.
     """
-    from warpsmith.app import functions
+    from warpsmith.app import counts, functions
     from warpsmith.app import observe as observing
     from warpsmith.app.buckets import Choice
     from warpsmith.app.running import app
@@ -53,22 +54,27 @@ def observe(
         raise BadInput(f"--for: {for_:g} is no time.", "Give seconds.")
     if top < 1 or not 0 < cover <= 1 or ratio <= 1:
         raise BadInput("--top is at least 1, --cover between 0 and 1, and --ratio above 1.", "Give such numbers.")
+    if count and (overhead or function or output is not None):
+        raise BadInput("--count only counts.", "Leave out --overhead, --function and --output.")
     space = Workspace()
     home = space.home
     if output is not None:
         space.outside_releases(output)
     settle(space.settings, needed=False)
     said = app(application)
+    if count:
+        counted = counts.count(said, home, for_, sys.stderr.fileno())
+        return ObserveAnswer(exit_status=_status(counted.status, counted.launched), counts=counted)
     if function:
         found = functions.observe(said, function, for_, sys.stderr.fileno())
         folder = output or observing.folder_of(said, home)
         path = functions.keep(found, folder)
-        status = _status(found.run, bool(found.calls))
+        status = _status(found.run.status, bool(found.calls))
         return ObserveAnswer(exit_status=status, calls=found, folder=str(folder), files=(path.name,))
     wish = observing.Wish(for_, Choice(top, cover, ratio), sys.stderr.fileno())
     seen = observing.observe(said, home, wish, into=output, again=again)
     return ObserveAnswer(
-        exit_status=_status(seen.observation.run, bool(seen.observation.kernels)),
+        exit_status=_status(seen.observation.run.status, bool(seen.observation.kernels)),
         observation=seen.observation,
         folder=str(seen.folder),
         files=tuple(sorted(p.name for p in seen.folder.glob(f"*{SUFFIX}"))),
@@ -91,9 +97,9 @@ def application_checks(cache: Path) -> tuple[answers.Check, ...]:
     )
 
 
-def _status(run: RunFacts, saw: bool) -> int:
+def _status(ended: int | None, saw: bool) -> int:
     from warpsmith.surface.answers import NO, NOTHING_GAINED, YES
 
-    if run.status:
+    if ended:
         return NO
     return YES if saw else NOTHING_GAINED

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from warpsmith.app.counts import Counts
 from warpsmith.app.symbols import parts
 from warpsmith.model.observed import Configuration, FunctionObservation, Observation, ObservedKernel, RunFacts
 from warpsmith.surface import answers_app as answers
@@ -24,6 +25,8 @@ def _(answer: answers.ObserveAnswer, out: Console) -> None:
         _observation(answer.observation, out)
     if answer.calls is not None:
         _calls(answer.calls, out)
+    if answer.counts is not None:
+        _counts(answer.counts, out)
     if answer.overhead:
         table = Table("watching", "wall", "ratio", "launches seen", "same output")
         for one in answer.overhead:
@@ -71,6 +74,23 @@ def _calls(seen: FunctionObservation, out: Console) -> None:
         table.add_row(f"{call.share:.1%}", str(call.calls), seconds_text(call.p50_s), arguments, Text(call.results))
     if seen.calls:
         out.print(table)
+
+
+def _counts(seen: Counts, out: Console) -> None:
+    launches, graphs = (sum(p.launches for p in seen.processes), sum(p.graph_launches for p in seen.processes))
+    said = f"{launches} kernel launches, {graphs} launches of graphs, in {seconds_text(seen.seconds)}"
+    out.print(Text(f"{' '.join(seen.command)[:100]}: {said}"), soft_wrap=True)
+    if not seen.processes:
+        out.print("  no process of it that takes preloaded libraries started the CUDA driver")
+    if len(seen.processes) > 1:
+        table = Table("process", "program", "launches", "of graphs")
+        for one in seen.processes:
+            table.add_row(str(one.pid), Text(one.program), str(one.launches), str(one.graph_launches))
+        out.print(table)
+    if seen.status is None:
+        out.print("  it was ended when its time was up")
+    elif seen.status:
+        out.print(f"  the application ended with status {seen.status}")
 
 
 def _run(run: RunFacts, what: str, out: Console) -> None:
