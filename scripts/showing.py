@@ -285,8 +285,8 @@ def merged(summaries: Sequence[Mapping[str, Any]], why: Mapping[str, str]) -> di
     where such a claim is not there, or not wrong.
     """
     whole = {**summaries[0], "parts": {}, "claims": [], "steps": []}
-    commands = dict.fromkeys(s["command"] for s in summaries)
-    whole["command"] = "; ".join(commands)
+    for key in ("command", "machine"):
+        whole[key] = "; ".join(dict.fromkeys(s[key] for s in summaries))
     for one in summaries:
         whole["parts"].update({p: s for p, s in one["parts"].items() if p != "prepare" or p not in whole["parts"]})
         whole["claims"] += [dict(c) for c in one["claims"]]

@@ -5,9 +5,13 @@ has none.
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from warpsmith.errors import Missing
+from warpsmith.judge import nvml
 from warpsmith.judge.machine import detect
 
 SOURCE = Path(__file__).with_name("nvml.c")
@@ -41,6 +45,17 @@ def driver(folder: Path) -> Path:
     library = folder / "libnvidia-ml.so.1"
     subprocess.run(("gcc", "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", library, SOURCE), check=True)
     return folder
+
+
+def posing(library: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """What makes this machine one with such GPUs, given as lines; it returns the file at ``place`` that says so."""
+    monkeypatch.setattr(nvml, "LIBRARY", str(library / "libnvidia-ml.so.1"))
+
+    def set_up(*lines: str) -> Path:
+        monkeypatch.setenv("FAKE_MACHINE", str(place))
+        return machine(place, *lines)
+
+    return set_up
 
 
 def machine(path: Path, *lines: str) -> Path:

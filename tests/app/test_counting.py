@@ -38,9 +38,9 @@ def driven(way: str) -> Path:
     return made("driven", "driven.c", "-ldl", "-lpthread")
 
 
-def ran(folder: Path, *argv: object, **more: str) -> tuple[subprocess.CompletedProcess[str], list[Log]]:
+def ran(folder: Path, *argv: object) -> tuple[subprocess.CompletedProcess[str], list[Log]]:
     """Counted, after it ran as it is: the status and what it printed must be the same."""
-    given = {**os.environ, "LD_LIBRARY_PATH": str(driver().parent), **more}
+    given = {**os.environ, "LD_LIBRARY_PATH": str(driver().parent)}
     words = [str(a) for a in argv]
     plain = subprocess.run(words, env=given, capture_output=True, text=True, check=False)
     variables = counting(counter(shared("cache")), folder, given)

@@ -164,9 +164,9 @@ def test_a_median_has_the_interval_of_its_order_statistics(showing: Any) -> None
 def test_a_page_has_every_claim_and_no_folder_of_this_machine(showing: Any, tmp_path: Path) -> None:
     def summary(part: str, *claims: dict[str, Any], left: tuple[str, ...] = ()) -> Path:
         said = {
-            "command": f"scripts/show-it --only {part}", "at": "2026-11-22", "machine": "Linux", "gpu": ["A", "A"],
-            "visible": "", "nvcc": [], "dry_run": False, "parts": {"prepare": 1.0, part: 2.0}, "not_shown": list(left),
-            "unfit": "", "claims": list(claims), "steps": [],
+            "command": f"scripts/show-it --only {part}", "at": "2026-11-22", "machine": f"Linux {part}",
+            "gpu": ["A", "A"], "visible": "", "nvcc": [], "dry_run": False, "parts": {"prepare": 1.0, part: 2.0},
+            "not_shown": list(left), "unfit": "", "claims": list(claims), "steps": [],
         }  # fmt: skip
         path = tmp_path / f"{part}.json"
         path.write_text(json.dumps(said))
@@ -181,7 +181,7 @@ def test_a_page_has_every_claim_and_no_folder_of_this_machine(showing: Any, tmp_
     assert "| a | x | it is \\| so | [1] | [1] | yes |" in page
     assert "| b | x | it is there | no …/kernel.cu: gone | [1] | **no** |" in page
     assert "- x, it is there: Nobody put it there." in page and "Not shown here: c." in page
-    assert "On 2 x A (driver)" in page and "/tmp" not in page + json.dumps(made)
+    assert "On 2 x A (driver); Linux a; Linux b" in page and "/tmp" not in page + json.dumps(made)
     assert [c["right"] for c in made["claims"]] == [True, False] and made["parts"] == {
         "prepare": 1.0,
         "a": 2.0,

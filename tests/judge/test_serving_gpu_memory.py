@@ -11,7 +11,7 @@ import pytest
 from tests.fakes import TARGET
 from tests.judge.served import BASELINE, TASK, judged
 from tests.judge.test_serving import left_behind
-from tests.machines import H200, MIB, SLICES, UUIDS, driver, gpu, machine, piece
+from tests.machines import H200, MIB, SLICES, UUIDS, driver, gpu, piece, posing
 from warpsmith.judge import nvml
 from warpsmith.judge.gpumemory import GpuMemory
 from warpsmith.judge.pin import VISIBLE
@@ -76,16 +76,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def put(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
-    """Makes this machine one with such GPUs; the file that says so."""
-    monkeypatch.setattr(nvml, "LIBRARY", str(library / "libnvidia-ml.so.1"))
     monkeypatch.delenv(VISIBLE, raising=False)
-
-    def set_up(*lines: str) -> Path:
-        place = machine(tmp_path / "machine", *lines)
-        monkeypatch.setenv("FAKE_MACHINE", str(place))
-        return place
-
-    return set_up
+    return posing(library, tmp_path / "machine", monkeypatch)
 
 
 def test_what_the_driver_tells_of_a_process_counts_and_nothing_of_others(put: Put) -> None:

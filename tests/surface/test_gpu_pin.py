@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from tests.fakes import COMMAND, TARGET
-from tests.machines import H200, MIB, SLICES, UUIDS, driver, gpu, machine, piece
+from tests.machines import H200, MIB, SLICES, UUIDS, driver, gpu, machine, piece, posing
 from warpsmith.errors import BadInput, Missing
-from warpsmith.judge import nvml
 from warpsmith.judge.__main__ import carry_out
 from warpsmith.judge.nvml import Gpu, Process, gpus
 from warpsmith.judge.pin import CHOSEN, ORDER, VISIBLE, choose, must_see, named, visible
@@ -31,7 +30,7 @@ from warpsmith.surface.workspace import Workspace
 
 FOUR = tuple(Gpu(str(n), uuid, H200, 143771 * MIB, 100 * MIB) for n, uuid in enumerate(UUIDS))
 BUSY = (Process(7, "trainer"),)
-Put = Callable[..., None]
+Put = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +40,10 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def put(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
-    """Makes this machine one with such GPUs."""
-    monkeypatch.setattr(nvml, "LIBRARY", str(library / "libnvidia-ml.so.1"))
     for name in (VISIBLE, ORDER, CHOSEN, "WARPSMITH_GPU"):
         monkeypatch.setenv(name, "set, so that it is put back")
         monkeypatch.delenv(name)
-
-    def set_up(*lines: str) -> None:
-        monkeypatch.setenv("FAKE_MACHINE", str(machine(tmp_path / "machine", *lines)))
-
-    return set_up
+    return posing(library, tmp_path / "machine", monkeypatch)
 
 
 def space(tmp_path: Path, text: str = "") -> Workspace:

@@ -28,7 +28,7 @@ from warpsmith.store.ledger import Ledger, LedgerBusy
 from warpsmith.surface import api, cli
 from warpsmith.surface.answers_profile import BucketsAnswer
 from warpsmith.surface.campaigns import crew_for, open_campaign, proposer_at
-from warpsmith.surface.profiling import profile_request
+from warpsmith.surface.profiling import Tool, profile_request
 from warpsmith.surface.workspace import Workspace
 
 COMMAND = """
@@ -236,16 +236,16 @@ def test_a_command_on_the_processor_is_counted_by_function(space: Workspace, tmp
     assert explained("own/rate", "baseline").profile == found.profile, "it is kept"
 
 
-def stepped(space: Workspace, task: str, **told: object) -> tuple[bool, Profile]:
+def stepped(space: Workspace, task: str, tool: Tool | None = None) -> tuple[bool, Profile]:
     """Whether a campaign explains its leaders, and an Explain step of the baseline by its crew, in a session."""
     known = space.task(task)
     target = space.target(known)
     opened = open_campaign(space, known, target, "main", "sweep", Budget(rounds=0))
     crew = crew_for(space, known, opened, proposer_at("sweep", None))
-    if told:
+    if tool is not None:
 
         def profile_for(step: Explain, candidate: Candidate) -> ProfileRequest:
-            return profile_request(space, known, target, step, candidate, **told)  # type: ignore[arg-type]
+            return profile_request(space, known, target, step, candidate, tool=tool)
 
         crew.profile_for = profile_for
     step = Explain(candidate=known.baseline.id, round=0)

@@ -22,8 +22,6 @@ class ProcessCount(Record):
     launches: int
     """Kernel launches that were asked for, those that went into graphs among them."""
     graph_launches: int
-    finished: bool
-    """It ended by itself: not by a signal, ``_exit`` or exec."""
 
 
 class Counts(Record):
@@ -54,6 +52,4 @@ def count(app: App, home: Path, limit_s: float | None, output: int | IO[bytes] |
 
 
 def _process(log: Log) -> ProcessCount:
-    return ProcessCount(
-        program=log.exe, pid=log.pid, launches=log.launched, graph_launches=log.graph_launched, finished=log.finished
-    )
+    return ProcessCount(program=log.exe, pid=log.pid, launches=log.launched, graph_launches=log.graph_launched)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warpsmith.judge.failures import CandidateFailed
+from warpsmith.judge.gpuhostworker import COPY
 from warpsmith.judge.gpuhostworking import Call, ForkedWorker
 from warpsmith.judge.memory import Arena
 from warpsmith.judge.numeric import Array
@@ -20,8 +21,6 @@ from warpsmith.toolchains.cache import Built
 if TYPE_CHECKING:
     from warpsmith.judge.gpuhost import GpuHostBench
 
-COPY = 0x80
-"""In a command: the worker also copies the outputs in the order of its stream (gpuhostworker.py)."""
 START_S = 30.0
 """Longest time for a worker to make its context and load the candidate."""
 LEAST_S = 1e-6

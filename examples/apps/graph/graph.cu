@@ -3,7 +3,8 @@
 //
 //   graph [ROUNDS] [--graphs-only] [--debug]
 //
-// Prints the results. --graphs-only leaves out what no graph launches. --debug prints every launch to standard error: kernel, grid, block, scalars, times that it runs.
+// Prints the results. --graphs-only leaves out what no graph launches. --debug prints every launch to standard error:
+// kernel, grid, block, scalars, times that it runs.
 #include <cooperative_groups.h>
 
 #include <cstdio>

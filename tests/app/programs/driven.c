@@ -1,6 +1,6 @@
 /* An application that finds the driver's functions in one of the ways there are, and launches.
 
-   driven WAY [COUNT]   WAY: linked, dlsym, address, streams, threads, fork, fork-before, none, default */
+   driven WAY [COUNT]   WAY: linked, dlsym, address, streams, threads, fork, fork-before, none */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
