@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from warpsmith.judge.machine import capabilities
 from warpsmith.sandbox import layers
 from warpsmith.sandbox.cell import Cell, Mechanism
 from warpsmith.sandbox.filter import program
+from warpsmith.sandbox.linux import children
 from warpsmith.sandbox.probe import WHAT, Layers, try_all
 from warpsmith.sandbox.process import SandboxFailed, adopt, start
 from warpsmith.toolchains import compiler
@@ -263,6 +265,22 @@ def test_what_is_killed_before_it_is_made_leaves_nothing(tmp_path: Path) -> None
         assert process.returncode in (-signal.SIGKILL, -signal.SIGTERM)
     left = [p for p in Path("/proc").glob("[0-9]*/cmdline") if word.encode() in _bytes(p).split(b"\0")]
     assert left == []
+
+
+def test_a_sandbox_that_is_ended_while_it_is_made_was_killed_and_did_not_fail() -> None:
+    """Its first process says how far it is, and is gone before the outer process, held still, can answer."""
+    for _ in range(20):
+        process = start(shell("sleep 61"), layers().how)
+        deadline = time.monotonic() + 30.0
+        while not (made := children(process.pid)) and time.monotonic() < deadline:
+            pass
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(0.02)  # for the first process to say something
+        os.kill(made[0], signal.SIGKILL)
+        os.kill(process.pid, signal.SIGTERM)
+        os.kill(process.pid, signal.SIGCONT)
+        assert process.end()
+        assert process.returncode == -signal.SIGKILL
 
 
 def _bytes(path: Path) -> bytes:

@@ -54,13 +54,6 @@ def outer(plan: dict[str, Any]) -> NoReturn:
     os.close(go)
     for descriptor in {*plan["keep"], *(d for d in (plan["control"],) if d >= 0)}:
         os.close(descriptor)
-
-    def end(*_: object) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-
-    signal.signal(signal.SIGTERM, end)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     watch(plan, child, status, release)
 
 
@@ -76,7 +69,20 @@ def enter_namespaces(plan: dict[str, Any]) -> None:
 
 
 def watch(plan: dict[str, Any], child: int, status: int, release: int) -> NoReturn:
-    """Carry messages of the first process out until it ended, then everything else, and end as the worker did."""
+    """Carry messages of the first process out until it ended, then everything else, and end as the worker did.
+
+    Whoever is asked to end before all was made leaves a first process that hears no answer: no fault of the sandbox.
+    """
+    asked = False
+
+    def end(*_: object) -> None:
+        nonlocal asked
+        asked = True
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     said = b""
     ended = None
     while piece := os.read(status, 4096):
@@ -97,9 +103,10 @@ def watch(plan: dict[str, Any], child: int, status: int, release: int) -> NoRetu
                     report(plan, line.decode(errors="replace"))
                     ended = FAILED
             except OSError as error:
-                report(plan, f"error {error}")
-                ended = FAILED
-                os.kill(child, signal.SIGKILL)
+                if not asked:
+                    report(plan, f"error {error}")
+                    ended = FAILED
+                    os.kill(child, signal.SIGKILL)
     reap(child, os.getpid())
     if ended is None:
         ended = -signal.SIGKILL
