@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -210,11 +211,17 @@ def test_interruption_by_hand_puts_the_tree_back_at_once(tmp_path: Path) -> None
     assert binary(root) == original
 
 
-def test_an_artefact_of_other_sources_is_built_anew_before_anything_is_measured(tmp_path: Path) -> None:
+@pytest.fixture
+def work() -> str:
+    """A mark that no other test on this machine gives: what carries it is ended, wherever it comes from."""
+    return uuid.uuid4().hex
+
+
+def test_an_artefact_of_other_sources_is_built_anew_before_anything_is_measured(tmp_path: Path, work: str) -> None:
     root = product(tmp_path)
     home = tmp_path / "state"
     with Site(load_app(root), home) as site:
-        site.begin("one", "")
+        site.begin(work, "")
         assert site.normalise() and not site.normalise()
         source = root / "src/main.c"
         old = source.stat()
@@ -240,10 +247,10 @@ def test_what_a_build_leaves_running_is_ended(tmp_path: Path) -> None:
     assert made.outcome == "kept" and leftovers(made.id) == ()
 
 
-def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
-    ran = Shell(tmp_path, dict(os.environ), "too-long").run("sleep 300 & sleep 300", 0.2)
+def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path: Path, work: str) -> None:
+    ran = Shell(tmp_path, dict(os.environ), work).run("sleep 300 & sleep 300", 0.2)
     assert ran.status is None and "ended after" in ran.said
-    assert leftovers("too-long") == ()
+    assert leftovers(work) == ()
 
 
 def test_a_foreign_process_on_the_device_is_named_and_stops_the_run(tmp_path: Path) -> None:
@@ -265,12 +272,12 @@ def test_only_those_on_a_gpu_that_is_visible_to_us_are_neighbours(monkeypatch: p
     assert [n.pid for n in neighbours()] == [41]
 
 
-def test_our_own_leftovers_on_the_device_are_ended(tmp_path: Path) -> None:
-    left = subprocess.Popen(["sleep", "300"], env={**os.environ, MARK: "earlier"})
-    while not leftovers("earlier"):
+def test_our_own_leftovers_on_the_device_are_ended(work: str) -> None:
+    left = subprocess.Popen(["sleep", "300"], env={**os.environ, MARK: work})
+    while not leftovers(work):
         time.sleep(0.01)
     assert clear("now", lambda: [Neighbour(left.pid, "sleep", "H200")]) == (
-        "1 processes of the work earlier were ended",
+        f"1 processes of the work {work} were ended",
     )
     assert left.wait(10) == -9
 

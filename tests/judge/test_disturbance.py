@@ -149,9 +149,8 @@ def test_a_busy_neighbour_on_the_core_is_seen_and_its_rounds_are_taken_again(spa
 
 
 def test_a_sleep_is_no_disturbance(space: Workspace) -> None:
-    """Whoever sleeps may find the core taken when it wakes, on a busy machine in many rounds. Were a sleep itself a
-    disturbance, it would be one in every round of every try: one try of five with fewer than half shows that it is
-    none.
+    """Whoever sleeps may find the core taken when it wakes, on a busy machine in about half of the rounds. Were a sleep
+    itself a disturbance, it would be one in every round that is taken, in every try.
     """
     known = space.task("my/axpy")
     sleeper = variant(space, known, "usleep(300); " + RIGHT)
@@ -160,7 +159,7 @@ def test_a_sleep_is_no_disturbance(space: Workspace) -> None:
         found = judged(space, sleeper, known.baseline).disturbed
         assert found is not None
         tries.append(found)
-        if found.candidate < found.rounds / 2:
+        if found.candidate < 0.9 * (found.rounds + found.dropped):
             return
     pytest.fail(f"sleeps were seen as disturbances: {tries}")
 
