@@ -25,7 +25,7 @@ $(VENV)/.torch: $(VENV)/.dev requirements/torch.txt
 demo: $(VENV)/.core  ## make cpu/sgemm faster and print the evidence; resumes where it stopped
 	$(BIN)/warpsmith optimize cpu/sgemm --tag demo --budget rounds=6,patience=3,seconds=75
 
-test: $(VENV)/.torch lint  ## what CI runs: under five minutes on two cores
+test: $(VENV)/.torch lint  ## what CI runs: about five minutes on two cores
 	$(BIN)/python -m pytest -n 2 $(AGAIN) -m "not gpu and not slow"
 
 test-all: $(VENV)/.torch lint  ## everything that needs no GPU

@@ -292,8 +292,8 @@ def test_a_line_of_the_journal_that_was_being_written_does_not_count(tmp_path: P
     assert journal.open_work() == () and len(journal.entries()) == 2
 
 
-def test_metrics_are_read_from_output(tmp_path: Path) -> None:
-    said = Shell(tmp_path, dict(os.environ), "m").run('echo t 1.5; echo t 2.5; echo \'{"times": [{"ms": 7}]}\'', 5)
+def test_metrics_are_read_from_output(tmp_path: Path, work: str) -> None:
+    said = Shell(tmp_path, dict(os.environ), work).run('echo t 1.5; echo t 2.5; echo \'{"times": [{"ms": 7}]}\'', 5)
     assert value(AppMetric(name="t", source="regex", find=r"^t ([0-9.]+)$"), said) == 2.5
     assert value(AppMetric(name="t", source="json", find="times.0.ms"), said) == 7
     assert value(AppMetric(), said) == said.seconds

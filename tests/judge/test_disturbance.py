@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -148,18 +149,39 @@ def test_a_busy_neighbour_on_the_core_is_seen_and_its_rounds_are_taken_again(spa
     assert any("disturbed rounds taken again" in c for c in evaluation.conditions)
 
 
+def taken_from_a_sleeper() -> float:
+    """The share of sleeps after which another sleeper, this thread, finds the judge's core taken."""
+    before, sleeps, taken = os.sched_getaffinity(0), 100, 0
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        for _ in range(sleeps):
+            waited = waited_ns()
+            time.sleep(300e-6)
+            taken += waited_ns() - waited > LOST_S * 1e9
+    finally:
+        os.sched_setaffinity(0, before)
+    return taken / sleeps
+
+
+def waited_ns() -> int:
+    return int(Path("/proc/thread-self/schedstat").read_text().split()[1])
+
+
 def test_a_sleep_is_no_disturbance(space: Workspace) -> None:
-    """Whoever sleeps may find the core taken when it wakes, on a busy machine in about half of the rounds. Were a sleep
-    itself a disturbance, it would be one in every round that is taken, in every try.
+    """One try of five with fewer than half of the rounds disturbed shows it, beside those in which any sleeper finds
+    the core taken. Were a sleep itself a disturbance, it would be one in every round that is taken.
     """
     known = space.task("my/axpy")
     sleeper = variant(space, known, "usleep(300); " + RIGHT)
     tries = []
     for _ in range(5):
+        before = taken_from_a_sleeper()
         found = judged(space, sleeper, known.baseline).disturbed
         assert found is not None
-        tries.append(found)
-        if found.candidate < 0.9 * (found.rounds + found.dropped):
+        others = max(before, taken_from_a_sleeper())
+        tries.append((found, others))
+        rounds = found.rounds + found.dropped
+        if found.candidate < min(found.rounds / 2 + others * rounds, 0.9 * rounds):
             return
     pytest.fail(f"sleeps were seen as disturbances: {tries}")
 

@@ -103,10 +103,11 @@ def watch(plan: dict[str, Any], child: int, status: int, release: int) -> NoRetu
                     report(plan, line.decode(errors="replace"))
                     ended = FAILED
             except OSError as error:
-                if not asked:
-                    report(plan, f"error {error}")
-                    ended = FAILED
-                    os.kill(child, signal.SIGKILL)
+                if asked:
+                    continue
+                report(plan, f"error {error}")
+                ended = FAILED
+                os.kill(child, signal.SIGKILL)
     reap(child, os.getpid())
     if ended is None:
         ended = -signal.SIGKILL
